@@ -1,0 +1,113 @@
+"""What a subnet costs: exact multiply-adds and parameters, fast enough for search."""
+
+import copy
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from wsn.space import Subnet
+from wsn.supernet import Choice, Supernet
+
+Shape = tuple[int, ...]
+
+# Convolutions and linear layers; attention's matrix products are not counted, as in the literature's tables.
+_COUNTED = (
+    torch.ops.aten.convolution,
+    torch.ops.aten.mm,
+    torch.ops.aten.addmm,
+)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cost of one subnet.
+
+    Args:
+        macs: multiply-adds of convolutions and linear layers for one image at the subnet's resolution.
+        params: parameters of the extracted subnet (kernel matrices are not part of it).
+    """
+
+    macs: int
+    params: int
+
+
+def cost(net: Supernet, subnet: Subnet) -> Cost:
+    """Return exact MACs and parameters of a subnet, without running it.
+
+    Each (segment, choices, input shape) is measured once on the meta device and remembered; a subnet's cost is a
+    sum over its segments, tens of thousands of queries a second once warm.
+
+    Args:
+        net: the supernet.
+        subnet: a member of its space.
+
+    Raises:
+        WsnError: the subnet is not of this supernet's space.
+    """
+    table = _TABLES.get(net)
+    if table is None:
+        table = _TABLES[net] = CostTable(net)
+    return table(subnet)
+
+
+class CostTable:
+    """Costs of the segments of one supernet, measured as they are asked for.
+
+    Keeps a copy of the supernet on the meta device (shapes without data).
+    """
+
+    def __init__(self, net: Supernet):
+        self.space = net.space
+        self.in_chans = net.in_chans
+        self._meta = _to_meta(net)
+        self._segments: dict[tuple[str, Choice, Shape], tuple[int, int, Shape]] = {}
+        self._subnets: dict[Subnet, Cost] = {}
+
+    def __call__(self, subnet: Subnet) -> Cost:
+        known = self._subnets.get(subnet)
+        if known is None:
+            known = self._subnets[subnet] = self._sum(subnet)
+        return known
+
+    def _sum(self, subnet: Subnet) -> Cost:
+        if subnet not in self.space:
+            self._meta.view(subnet)  # raises the error that lists what is allowed
+        resolution = int(subnet["resolution"])
+        shape: Shape = (1, self.in_chans, resolution, resolution)
+        macs = params = 0
+        for name, choice in self._meta.segments(subnet):
+            key = (name, choice, shape)
+            found = self._segments.get(key)
+            if found is None:
+                found = self._segments[key] = self._measure(name, choice, shape)
+            macs, params, shape = macs + found[0], params + found[1], found[2]
+        return Cost(macs, params)
+
+    def _measure(self, name: str, choice: Choice, shape: Shape) -> tuple[int, int, Shape]:
+        net = self._meta
+        module = net.narrow(name, choice) if name in net.elastic else net.segment(name)
+        macs, out = count_macs(module, torch.empty(shape, device="meta"))
+        return macs, sum(p.numel() for p in module.parameters()), tuple(out.shape)
+
+
+def count_macs(module: nn.Module, x: torch.Tensor) -> tuple[int, torch.Tensor]:
+    """Run ``module`` on ``x`` and return the multiply-adds of its convolutions and linear layers, and its output."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        out = module(x)
+    flops = counter.get_flop_counts()["Global"]
+    return sum(n for op, n in flops.items() if op in _COUNTED) // 2, out
+
+
+def _to_meta(net: Supernet) -> Supernet:
+    """Copy a supernet to the meta device without copying its data."""
+    memo = {id(t): torch.empty_like(t, device="meta") for t in net.buffers()}
+    for p in net.parameters():
+        memo[id(p)] = nn.Parameter(torch.empty_like(p, device="meta"), requires_grad=False)
+    with torch.inference_mode(False):
+        return copy.deepcopy(net, memo).eval()
+
+
+_TABLES: "WeakKeyDictionary[Supernet, CostTable]" = WeakKeyDictionary()

@@ -1,0 +1,66 @@
+"""Make supernets by name, as timm makes models."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from difflib import get_close_matches
+from fnmatch import fnmatch
+from typing import TYPE_CHECKING, Any
+
+from wsn import backbones
+from wsn.errors import WsnError, listed
+
+if TYPE_CHECKING:
+    from wsn.supernet import Supernet
+
+
+def _supernets() -> dict[str, Callable[..., "Supernet"]]:
+    """Collect ``SUPERNETS`` of every module in wsn/backbones; a new file needs no entry elsewhere."""
+    found: dict[str, Callable[..., Supernet]] = {}
+    for module in pkgutil.iter_modules(backbones.__path__, backbones.__name__ + "."):
+        found.update(getattr(importlib.import_module(module.name), "SUPERNETS", {}))
+    return found
+
+
+def create_supernet(name: str, **kwargs: Any) -> "Supernet":
+    """Make a supernet by name.
+
+    Args:
+        name: one of :func:`list_supernets`.
+        **kwargs: passed to the backbone. A keyword with a dimension's name overrides its choices, e.g.
+            ``kernel=[3, 5]`` or ``resolution=range(128, 292, 4)``.
+
+    Raises:
+        WsnError: an unknown name or keyword, or choices that make no space.
+
+    >>> import wsn
+    >>> net = wsn.create_supernet("mobilenetv3", num_classes=10, kernel=[3, 5], resolution=32)
+    >>> net.space.max().resolution
+    32
+    """
+    supernets = _supernets()
+    if name not in supernets:
+        close = get_close_matches(name, supernets, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise WsnError(f"Unknown supernet {name!r}.{hint} Available: {listed(sorted(supernets))}")
+    allowed = accepted_keywords(supernets[name])
+    unknown = [k for k in kwargs if k not in allowed]
+    if unknown:
+        raise WsnError(f"{name} has no option {listed(unknown)}. It takes: {listed(allowed, 40)}")
+    return supernets[name](**kwargs)
+
+
+def list_supernets(pattern: str = "*") -> list[str]:
+    """Return the names of supernets that match a shell pattern, sorted.
+
+    >>> list_supernets("mobilenet*")
+    ['mobilenetv3']
+    """
+    return sorted(name for name in _supernets() if fnmatch(name, pattern))
+
+
+def accepted_keywords(target: Callable[..., Any]) -> list[str]:
+    """Return the keyword names that a class or function takes."""
+    import inspect
+
+    return [p.name for p in inspect.signature(target).parameters.values() if p.kind is not p.VAR_KEYWORD]

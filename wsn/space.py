@@ -1,0 +1,447 @@
+"""Search spaces and subnets: which networks a supernet contains.
+
+Pure Python, so that a configuration can be checked without importing torch.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any, Literal
+
+from wsn.errors import WsnError, listed
+
+Scope = Literal["network", "stage", "block"]
+Choice = int | float
+
+
+class Subnet(Mapping):
+    """One member of a search space: frozen, hashable, in canonical form.
+
+    Canonical means that blocks which the subnet skips carry no value (``None``), so that
+    equal networks compare and hash equal. Made by :meth:`SearchSpace.subnet`, never by hand.
+
+    Values are read by key or attribute: a scalar for a dimension of the whole network, a tuple in
+    network order for a dimension of stages or blocks.
+
+    >>> from wsn.space import Dimension, SearchSpace
+    >>> depth, kernel = Dimension("depth", [1, 2], 1, "stage"), Dimension("kernel", [3, 5], 2, "block")
+    >>> space = SearchSpace([depth, kernel], stages=[2])
+    >>> subnet = space.subnet(depth=1, kernel=5)
+    >>> subnet.kernel
+    (5, None)
+    >>> subnet == space.subnet(depth=1, kernel=[5, 3])
+    True
+    """
+
+    __slots__ = ("_hash", "_values")
+
+    def __init__(self, values: Mapping[str, Any]):
+        object.__setattr__(self, "_values", dict(values))
+        object.__setattr__(self, "_hash", hash(tuple(self._values.items())))
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return object.__getattribute__(self, "_values")[name]
+        except KeyError:
+            raise AttributeError(
+                f"a subnet of this space has {listed(self._values)}; received {name!r}"
+            ) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError("a Subnet is frozen; make another with space.subnet(...)")
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Subnet) and self._hash == other._hash and self._values == other._values
+
+    def __reduce__(self):
+        return Subnet, (self._values,)
+
+    def __repr__(self) -> str:
+        body = ", ".join(f"{name}={_plain(value)}" for name, value in self._values.items())
+        return f"Subnet({body})"
+
+    @property
+    def id(self) -> str:
+        """Ten hexadecimal digits that identify the subnet, equal across machines and sessions."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:10]
+
+    def to_json(self) -> str:
+        """Return the choices as JSON, skipped blocks as ``null``; :meth:`SearchSpace.read` is its inverse."""
+        return json.dumps(
+            {name: _plain(value) for name, value in self._values.items()}, separators=(",", ":")
+        )
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+@dataclass(frozen=True, init=False)
+class Dimension:
+    """One elastic dimension: a name and, for each position, its choices in ascending order.
+
+    Args:
+        name: field term: ``depth``, ``kernel``, ``expand``, ``resolution``, ``width`` ...
+        choices: values for every position, or one list of values per position.
+        positions: number of positions (1 for a dimension of the whole network).
+        scope: ``block`` values are absent where ``depth`` skips the block; the others always count.
+
+    Raises:
+        WsnError: no choices, a choice that is not a number, or a wrong number of lists.
+
+    >>> Dimension("kernel", [7, 3, 5], 2, "block").choices
+    ((3, 5, 7), (3, 5, 7))
+    """
+
+    name: str
+    choices: tuple[tuple[Choice, ...], ...]
+    scope: Scope
+
+    def __init__(self, name: str, choices: Any, positions: int = 1, scope: Scope = "network"):
+        per_position = _choices_by_position(name, choices, positions)
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "choices", per_position)
+        object.__setattr__(self, "scope", scope)
+
+    def __len__(self) -> int:
+        return len(self.choices)
+
+    def describe(self) -> str:
+        """Return ``name: values (how many positions)`` for error messages."""
+        if len(set(self.choices)) == 1:
+            values = "{" + listed(self.choices[0]) + "}"
+        else:
+            values = "[" + ", ".join("{" + listed(c) + "}" for c in self.choices) + "]"
+        return f"{self.name}: {values}" + (f" × {len(self)} {self.scope}s" if self.scope != "network" else "")
+
+    def restrict(self, choices: Any) -> "Dimension":
+        """Return this dimension with fewer choices; each must be one that it has."""
+        narrowed = Dimension(self.name, choices, len(self), self.scope)
+        for position, (few, all_) in enumerate(zip(narrowed.choices, self.choices)):
+            unknown = [c for c in few if c not in all_]
+            if unknown:
+                at = "" if len(self) == 1 else f" at position {position}"
+                raise WsnError(
+                    f"{self.name}: received the choice {listed(unknown)}{at}; allowed are {listed(all_)}. "
+                    f"Widen the space with backbone.{self.name}=[...] or leave the choice out."
+                )
+        return narrowed
+
+
+def _choices_by_position(name: str, choices: Any, positions: int) -> tuple[tuple[Choice, ...], ...]:
+    if isinstance(choices, str) or not isinstance(choices, Iterable):
+        choices = [choices]
+    choices = list(choices)
+    nested = [isinstance(c, Sequence) and not isinstance(c, str) for c in choices]
+    if any(nested):
+        if not all(nested) or len(choices) != positions:
+            raise WsnError(
+                f"{name}: expected one list of choices, or {positions} lists (one per position). "
+                f"Received {len(choices)} entries: {choices}"
+            )
+        lists = [list(c) for c in choices]
+    else:
+        lists = [choices] * positions
+    for values in lists:
+        bad = [v for v in values if isinstance(v, bool) or not isinstance(v, int | float) or v <= 0]
+        if bad:
+            raise WsnError(f"{name}: every choice must be a positive number. Received {bad[0]!r} in {values}")
+        if not values:
+            raise WsnError(
+                f"{name}: the search space is empty, because this dimension has no choices. "
+                f"Give at least one, e.g. backbone.{name}=[...]"
+            )
+    return tuple(tuple(sorted(set(values))) for values in lists)
+
+
+class SearchSpace:
+    """Named elastic dimensions with ordered choices: the set of subnets of one supernet.
+
+    A dimension called ``depth`` (one position per stage) keeps the first ``depth`` blocks of each
+    stage; dimensions of scope ``block`` have one position for each block in network order.
+
+    Args:
+        dimensions: the elastic dimensions.
+        stages: the largest number of blocks of each stage.
+
+    >>> depth, kernel = Dimension("depth", [1, 2], 1, "stage"), Dimension("kernel", [3, 5], 2, "block")
+    >>> space = SearchSpace([depth, kernel], stages=[2])
+    >>> space.size()
+    6
+    >>> space.max()
+    Subnet(depth=[2], kernel=[5, 5])
+    """
+
+    def __init__(self, dimensions: Iterable[Dimension], stages: Sequence[int] = ()):
+        self.dimensions = {d.name: d for d in dimensions}
+        self.stages = tuple(stages)
+        blocks = sum(self.stages)
+        for d in self.dimensions.values():
+            if d.scope == "block" and len(d) != blocks:
+                raise WsnError(f"{d.name}: a block dimension needs {blocks} positions. Received {len(d)}")
+        depth = self.dimensions.get("depth")
+        if depth is not None:
+            for stage, (choices, largest) in enumerate(zip(depth.choices, self.stages)):
+                bad = [c for c in choices if c != int(c) or c > largest]
+                if bad:
+                    raise WsnError(f"depth: stage {stage} has {largest} blocks. Received {bad[0]}")
+
+    # -- making subnets ---------------------------------------------------------------------------
+
+    def subnet(self, **values: Any) -> Subnet:
+        """Make a subnet from a scalar (used everywhere) or a list in network order per dimension.
+
+        A list has one entry per position (per stage for ``depth``, per block for ``kernel``); the entries of
+        skipped blocks are ignored. A dimension that is left out takes its largest choice.
+
+        Raises:
+            WsnError: an unknown name, a wrong length, or a value that the space does not have;
+                the text lists what is allowed.
+        """
+        unknown = [name for name in values if name not in self.dimensions]
+        if unknown:
+            raise WsnError(f"Unknown dimension {listed(unknown)}. This space has:\n{self.describe()}")
+        full = {}
+        for name, dim in self.dimensions.items():
+            value = values.get(name)
+            full[name] = [c[-1] for c in dim.choices] if value is None else self._spread(dim, value)
+        subnet = self._canonical(full)
+        self._check(subnet)
+        return subnet
+
+    def max(self) -> Subnet:
+        """Return the largest subnet."""
+        return self._canonical({n: [c[-1] for c in d.choices] for n, d in self.dimensions.items()})
+
+    def min(self) -> Subnet:
+        """Return the smallest subnet."""
+        return self._canonical({n: [c[0] for c in d.choices] for n, d in self.dimensions.items()})
+
+    def middle(self) -> Subnet:
+        """Return the subnet that takes the middle choice everywhere."""
+        return self._canonical({n: [c[len(c) // 2] for c in d.choices] for n, d in self.dimensions.items()})
+
+    def sample(self, rng: Random, size_bias: float | None = None) -> Subnet:
+        """Draw every choice independently: uniformly (OFA), or biased towards a size.
+
+        Args:
+            rng: private generator, e.g. ``random.Random(0)``.
+            size_bias: in [0, 1]; each choice's index is then Binomial(n - 1, size_bias), so that drawing
+                the bias itself uniformly covers the whole cost range. Uniform choices almost never do.
+        """
+        return self._canonical(
+            {n: [_draw(c, rng, size_bias) for c in d.choices] for n, d in self.dimensions.items()}
+        )
+
+    def mutate(self, subnet: Subnet, rng: Random, prob: float = 0.1) -> Subnet:
+        """Redraw each choice with probability ``prob``; blocks that appear are drawn uniformly."""
+        full = {
+            n: [
+                rng.choice(c) if value is None or rng.random() < prob else value
+                for value, c in zip(self._positions(subnet, n), d.choices)
+            ]
+            for n, d in self.dimensions.items()
+        }
+        return self._canonical(full)
+
+    def crossover(self, a: Subnet, b: Subnet, rng: Random) -> Subnet:
+        """Take each choice from one of two parents; a block that neither has is drawn uniformly."""
+        full = {}
+        for n, d in self.dimensions.items():
+            pairs = zip(self._positions(a, n), self._positions(b, n), d.choices)
+            full[n] = [_inherit(x, y, c, rng) for x, y, c in pairs]
+        return self._canonical(full)
+
+    def neighbours(self, subnet: Subnet) -> Iterator[Subnet]:
+        """Yield the subnets that differ in one choice by one step; blocks that appear are the smallest."""
+        full = {
+            n: [c[0] if v is None else v for v, c in zip(self._positions(subnet, n), d.choices)]
+            for n, d in self.dimensions.items()
+        }
+        for name, dim in self.dimensions.items():
+            for position, (value, choices) in enumerate(zip(self._positions(subnet, name), dim.choices)):
+                if value is None:
+                    continue
+                index = choices.index(value)
+                for step in (index - 1, index + 1):
+                    if 0 <= step < len(choices):
+                        changed = list(full[name])
+                        changed[position] = choices[step]
+                        yield self._canonical({**full, name: changed})
+
+    def read(self, path: str | Path) -> Subnet:
+        """Read a subnet from a JSON file, as :meth:`Subnet.to_json` writes it.
+
+        Raises:
+            WsnError: the file is missing, is not JSON, or is not a subnet of this space.
+        """
+        try:
+            values = json.loads(Path(path).read_text())
+        except OSError as error:
+            raise WsnError(f"Cannot read the subnet file {path}: {error.strerror}") from error
+        except ValueError as error:
+            raise WsnError(f"The subnet file {path} is not JSON: {error}") from error
+        if not isinstance(values, dict):
+            raise WsnError(f"The subnet file {path} must hold one JSON object, e.g. {self.min().to_json()}")
+        try:
+            return self.subnet(**values)
+        except WsnError as error:
+            raise WsnError(f"The subnet file {path} is not of this space. {error}") from None
+
+    # -- asking ------------------------------------------------------------------------------------
+
+    def contains(self, subnet: Subnet) -> bool:
+        """Tell whether every choice of ``subnet`` is one of this space's."""
+        if set(subnet) != set(self.dimensions):
+            return False
+        full = {n: self._positions(subnet, n) for n in self.dimensions}
+        if any(len(full[n]) != len(d) for n, d in self.dimensions.items()):
+            return False
+        return (
+            all(
+                value is None or value in choices
+                for n, d in self.dimensions.items()
+                for value, choices in zip(full[n], d.choices)
+            )
+            and self._canonical(full) == subnet
+        )
+
+    __contains__ = contains
+
+    def size(self) -> int:
+        """Count the different networks exactly (skipped blocks are not counted)."""
+        total = 1
+        for d in self.dimensions.values():
+            if d.scope != "block" and d.name != "depth":
+                total *= math.prod(len(c) for c in d.choices)
+        block_dims = [d for d in self.dimensions.values() if d.scope == "block"]
+        depth = self.dimensions.get("depth")
+        first = 0
+        for stage, blocks in enumerate(self.stages):
+            per_block = [math.prod(len(d.choices[first + i]) for d in block_dims) for i in range(blocks)]
+            depths = depth.choices[stage] if depth is not None else (blocks,)
+            total *= sum(math.prod(per_block[: int(kept)]) for kept in depths)
+            first += blocks
+        return total
+
+    def restrict(self, **choices: Any) -> "SearchSpace":
+        """Return the sub-space with fewer choices in some dimensions; its subnets are this space's."""
+        unknown = [name for name in choices if name not in self.dimensions]
+        if unknown:
+            raise WsnError(f"Unknown dimension {listed(unknown)}. This space has:\n{self.describe()}")
+        dimensions = [d.restrict(choices[n]) if n in choices else d for n, d in self.dimensions.items()]
+        return SearchSpace(dimensions, self.stages)
+
+    def encode(self, subnet: Subnet) -> list[int]:
+        """Return the one-hot encoding over all (position, choice) pairs; zeros for skipped blocks."""
+        code: list[int] = []
+        for n, d in self.dimensions.items():
+            for value, choices in zip(self._positions(subnet, n), d.choices):
+                code.extend(int(value == c) for c in choices)
+        return code
+
+    def kept(self, subnet: Subnet) -> Iterator[tuple[int, int, int]]:
+        """Yield (stage, index in the stage, index in the network) of the blocks that a subnet keeps."""
+        depth = subnet.get("depth", self.stages)
+        first = 0
+        for stage, blocks in enumerate(self.stages):
+            for i in range(int(depth[stage])):
+                yield stage, i, first + i
+            first += blocks
+
+    def describe(self) -> str:
+        """Return one line per dimension: its name, choices and positions."""
+        return "\n".join("  " + d.describe() for d in self.dimensions.values())
+
+    def __repr__(self) -> str:
+        return f"SearchSpace of {self.size():.3g} subnets\n{self.describe()}"
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, SearchSpace)
+            and self.dimensions == other.dimensions
+            and self.stages == other.stages
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _positions(self, subnet: Subnet, name: str) -> Sequence[Any]:
+        value = subnet[name]
+        return value if isinstance(value, tuple) else (value,)
+
+    def _spread(self, dim: Dimension, value: Any) -> list[Any]:
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            return [value] * len(dim)
+        values = list(value)
+        if len(values) != len(dim):
+            raise WsnError(
+                f"{dim.name}: expected one value, or a list of {len(dim)} (one per "
+                f"{dim.scope}). Received {len(values)} values: {values}"
+            )
+        return values
+
+    def _canonical(self, full: Mapping[str, Sequence[Any]]) -> Subnet:
+        depth = full.get("depth")
+        active: list[bool] | None = None
+        if depth is not None and len(depth) == len(self.stages):
+            try:
+                active = [i < depth[s] for s, blocks in enumerate(self.stages) for i in range(blocks)]
+            except TypeError:  # a depth that is not a number: _check reports it
+                active = None
+        values = {}
+        for n, d in self.dimensions.items():
+            if d.scope == "network":
+                values[n] = full[n][0]
+            elif d.scope == "block" and active is not None:
+                values[n] = tuple(v if on else None for v, on in zip(full[n], active))
+            else:
+                values[n] = tuple(full[n])
+        try:
+            return Subnet(values)
+        except TypeError:
+            raise WsnError(f"Every value must be a number. Received {values}") from None
+
+    def _check(self, subnet: Subnet) -> None:
+        # Depth first: which positions of a block dimension count depends on it.
+        by_scope = sorted(self.dimensions.items(), key=lambda item: item[1].scope == "block")
+        kept: set[int] | None = None
+        for n, d in by_scope:
+            if d.scope == "block" and kept is None:
+                kept = {index for _, _, index in self.kept(subnet)}
+            for position, (value, choices) in enumerate(zip(self._positions(subnet, n), d.choices)):
+                if value in choices or (d.scope == "block" and kept is not None and position not in kept):
+                    continue
+                at = "" if len(d) == 1 else f" at position {position}"
+                raise WsnError(
+                    f"{n}: received {value!r}{at}; allowed are {listed(choices)}. "
+                    f"This space has:\n{self.describe()}"
+                )
+
+
+def _draw(choices: tuple[Choice, ...], rng: Random, size_bias: float | None) -> Choice:
+    if size_bias is None:
+        return rng.choice(choices)
+    return choices[sum(rng.random() < size_bias for _ in range(len(choices) - 1))]
+
+
+def _inherit(x: Choice | None, y: Choice | None, choices: tuple[Choice, ...], rng: Random) -> Choice:
+    present = [v for v in (x, y) if v is not None]
+    return rng.choice(present) if present else rng.choice(choices)
