@@ -32,11 +32,16 @@ class Coupling:
 def shallow(module: nn.Module) -> nn.Module:
     """Copy one module: its own dictionaries, the same tensors and the same children."""
     clone = module.__class__.__new__(module.__class__)
-    clone.__dict__ = module.__dict__.copy()
-    clone._parameters = module._parameters.copy()
-    clone._buffers = module._buffers.copy()
-    clone._modules = module._modules.copy()
+    state = module.__dict__.copy()
+    for table in ("_parameters", "_buffers", "_modules"):
+        state[table] = state[table].copy()
+    _state(clone).update(state)
     return clone
+
+
+def _state(module: nn.Module) -> dict:
+    """Return a module's own dictionary: nn.Module.__setattr__ is most of the time of making a view."""
+    return object.__getattribute__(module, "__dict__")
 
 
 def shallow_tree(module: nn.Module) -> nn.Module:
@@ -75,24 +80,26 @@ def take_channels(leaf: nn.Module, out: Index | None = None, into: Index | None 
         set_parameter(clone, "weight", weight)
         if leaf.bias is not None:
             set_parameter(clone, "bias", take(leaf.bias, out, 0))
-        clone.out_channels = weight.shape[0]
-        clone.in_channels = weight.shape[0] if depthwise else weight.shape[1]
-        clone.groups = weight.shape[0] if depthwise else 1
+        channels = weight.shape[0]
+        _state(clone).update(
+            out_channels=channels,
+            in_channels=channels if depthwise else weight.shape[1],
+            groups=channels if depthwise else 1,
+        )
     elif isinstance(leaf, nn.Linear):
         set_parameter(clone, "weight", take(take(leaf.weight, out, 0), into, 1))
         if leaf.bias is not None:
             set_parameter(clone, "bias", take(leaf.bias, out, 0))
-        clone.out_features, clone.in_features = clone.weight.shape
+        out_features, in_features = clone.weight.shape
+        _state(clone).update(out_features=out_features, in_features=in_features)
     elif isinstance(leaf, nn.modules.batchnorm._BatchNorm):
         for name in ("weight", "bias"):
             set_parameter(clone, name, take(leaf._parameters[name], out, 0))
         for name in ("running_mean", "running_var"):
             clone._buffers[name] = take(leaf._buffers[name], out, 0)
-        clone.num_features = clone.running_mean.shape[0]
+        _state(clone).update(num_features=len(clone._buffers["running_mean"]))
     elif not isinstance(leaf, nn.Identity):
-        raise TypeError(
-            f"Cannot take channels of {type(leaf).__name__}; wsn narrows Conv2d, Linear and BatchNorm2d"
-        )
+        raise TypeError(f"Cannot take channels of {type(leaf).__name__}; wsn narrows Conv2d, Linear and BatchNorm2d")
     return clone
 
 
@@ -128,9 +135,8 @@ def set_kernel(conv: nn.Conv2d, weight: Tensor) -> nn.Conv2d:
     clone = shallow(conv)
     set_parameter(clone, "weight", weight)
     size = weight.shape[-1]
-    clone.kernel_size = (size, size)
-    clone.padding = (size // 2, size // 2)
-    clone._reversed_padding_repeated_twice = [size // 2] * 4
+    pad = size // 2
+    _state(clone).update(kernel_size=(size, size), padding=(pad, pad), _reversed_padding_repeated_twice=[pad] * 4)
     return clone
 
 

@@ -56,9 +56,7 @@ class Subnet(Mapping):
         try:
             return object.__getattribute__(self, "_values")[name]
         except KeyError:
-            raise AttributeError(
-                f"a subnet of this space has {listed(self._values)}; received {name!r}"
-            ) from None
+            raise AttributeError(f"a subnet of this space has {listed(self._values)}; received {name!r}") from None
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError("a Subnet is frozen; make another with space.subnet(...)")
@@ -83,9 +81,7 @@ class Subnet(Mapping):
 
     def to_json(self) -> str:
         """Return the choices as JSON, skipped blocks as ``null``; :meth:`SearchSpace.read` is its inverse."""
-        return json.dumps(
-            {name: _plain(value) for name, value in self._values.items()}, separators=(",", ":")
-        )
+        return json.dumps({name: _plain(value) for name, value in self._values.items()}, separators=(",", ":"))
 
 
 def _plain(value: Any) -> Any:
@@ -131,7 +127,16 @@ class Dimension:
         return f"{self.name}: {values}" + (f" × {len(self)} {self.scope}s" if self.scope != "network" else "")
 
     def restrict(self, choices: Any) -> "Dimension":
-        """Return this dimension with fewer choices; each must be one that it has."""
+        """Return this dimension with fewer choices.
+
+        Args:
+            choices: values that it has (as for the constructor), or ``"top1"``, ``"top2"`` ... for its
+                largest ones at each position.
+        """
+        if isinstance(choices, str):
+            if not choices.removeprefix("top").isdigit() or choices == "top0":
+                raise WsnError(f"{self.name}: expected values, or top1, top2 ... Received {choices!r}")
+            choices = [c[-int(choices.removeprefix("top")) :] for c in self.choices]
         narrowed = Dimension(self.name, choices, len(self), self.scope)
         for position, (few, all_) in enumerate(zip(narrowed.choices, self.choices)):
             unknown = [c for c in few if c not in all_]
@@ -245,9 +250,7 @@ class SearchSpace:
             size_bias: in [0, 1]; each choice's index is then Binomial(n - 1, size_bias), so that drawing
                 the bias itself uniformly covers the whole cost range. Uniform choices almost never do.
         """
-        return self._canonical(
-            {n: [_draw(c, rng, size_bias) for c in d.choices] for n, d in self.dimensions.items()}
-        )
+        return self._canonical({n: [_draw(c, rng, size_bias) for c in d.choices] for n, d in self.dimensions.items()})
 
     def mutate(self, subnet: Subnet, rng: Random, prob: float = 0.1) -> Subnet:
         """Redraw each choice with probability ``prob``; blocks that appear are drawn uniformly."""
@@ -303,6 +306,41 @@ class SearchSpace:
             return self.subnet(**values)
         except WsnError as error:
             raise WsnError(f"The subnet file {path} is not of this space. {error}") from None
+
+    def find(self, spec: Any) -> Subnet:
+        """Return the subnet that ``spec`` names.
+
+        Args:
+            spec: a Subnet, ``"largest"``, ``"smallest"``, ``"middle"``, choices as a mapping or JSON text, or
+                the path of a subnet file.
+        """
+        named = {"largest": self.max, "smallest": self.min, "middle": self.middle}
+        if isinstance(spec, str):
+            if spec in named:
+                return named[spec]()
+            if not spec.lstrip().startswith("{"):
+                if Path(spec).suffix == ".json":
+                    return self.read(spec)
+                raise WsnError(
+                    f"Unknown subnet {spec!r}. Allowed are {listed(named)}, a .json file, or choices such as "
+                    f"{self.min().to_json()}"
+                )
+            try:
+                spec = json.loads(spec)
+            except ValueError as error:
+                raise WsnError(f"The subnet {spec!r} is not JSON: {error}") from None
+        if isinstance(spec, Subnet) and spec in self:
+            return spec
+        return self.subnet(**spec)
+
+    def only(self, subnet: Subnet) -> "SearchSpace":
+        """Return the sub-space whose one member is ``subnet``."""
+        return self.restrict(
+            **{
+                n: [[c[0] if v is None else v] for v, c in zip(self._positions(subnet, n), d.choices)]
+                for n, d in self.dimensions.items()
+            }
+        )
 
     # -- asking ------------------------------------------------------------------------------------
 
@@ -373,11 +411,7 @@ class SearchSpace:
         return f"SearchSpace of {self.size():.3g} subnets\n{self.describe()}"
 
     def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, SearchSpace)
-            and self.dimensions == other.dimensions
-            and self.stages == other.stages
-        )
+        return isinstance(other, SearchSpace) and self.dimensions == other.dimensions and self.stages == other.stages
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -431,8 +465,7 @@ class SearchSpace:
                     continue
                 at = "" if len(d) == 1 else f" at position {position}"
                 raise WsnError(
-                    f"{n}: received {value!r}{at}; allowed are {listed(choices)}. "
-                    f"This space has:\n{self.describe()}"
+                    f"{n}: received {value!r}{at}; allowed are {listed(choices)}. This space has:\n{self.describe()}"
                 )
 
 

@@ -54,12 +54,12 @@ class Supernet(nn.Module):
         """Return a segment that is not elastic (stem, head) as one module."""
         raise NotImplementedError
 
-    def channel_order(self, path: str, keep: tuple) -> dict[Coupling, Tensor]:
+    def channel_order(self, path: str, keep: SearchSpace | None) -> dict[Coupling, Tensor]:
         """Return, for each group of channels of a block, its permutation by descending importance.
 
         Args:
             path: an elastic block.
-            keep: choices whose prefixes must stay the same sets of channels (band-preserving).
+            keep: the sub-space whose widths must stay the same sets of channels (band-preserving).
         """
         raise NotImplementedError
 
@@ -120,15 +120,15 @@ class Supernet(nn.Module):
     # -- importance ordering ------------------------------------------------------------------------
 
     @torch.no_grad()
-    def order_channels(self, keep: tuple = ()) -> dict[str, dict[Coupling, Tensor]]:
+    def order_channels(self, keep: SearchSpace | None = None) -> dict[str, dict[Coupling, Tensor]]:
         """Sort the elastic channels by importance, so that narrower subnets keep the most important ones.
 
         The largest network computes the same function before and after. The optimizer's state is not
         permuted: start a fresh optimizer.
 
         Args:
-            keep: width choices (e.g. expand ratios) that are already trained; channels stay within their
-                band, so those subnets keep their function too.
+            keep: a sub-space that is already trained: channels stay within the bands of its widths, so that
+                its subnets keep their function too.
 
         Returns:
             the permutations, for :meth:`permute_channels` of another copy of the weights (an average, say).
@@ -164,7 +164,6 @@ def sort_channels(scores: Tensor, bands: list[int] | None = None) -> Tensor:
     """
     edges = [0, *(bands or []), len(scores)]
     parts = [
-        torch.argsort(scores[left:right], descending=True, stable=True) + left
-        for left, right in zip(edges, edges[1:])
+        torch.argsort(scores[left:right], descending=True, stable=True) + left for left, right in zip(edges, edges[1:])
     ]
     return torch.cat(parts)

@@ -9,14 +9,13 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-
-import wsn._torchvision  # noqa: F401  (before timm imports torchvision)
 from timm.layers import make_divisible
 from timm.models._efficientnet_blocks import SqueezeExcite
 from timm.models._efficientnet_builder import decode_arch_def, round_channels
 from timm.models.mobilenetv3 import MobileNetV3
+from torch import Tensor, nn
 
+import wsn._torchvision  # noqa: F401  (before timm imports torchvision)
 from wsn.errors import WsnError
 from wsn.narrow import Coupling, couple, set_kernel, transform_kernel
 from wsn.space import Dimension, SearchSpace, Subnet
@@ -27,9 +26,7 @@ WIDTHS = (24, 40, 80, 112, 160)
 ACTIVATIONS = ("re", "re", "hs", "hs", "hs")  # of the elastic stages
 SQUEEZE = (False, True, False, True, True)
 
-MIDDLE = Coupling(
-    out=("conv_pw", "bn1", "conv_dw", "bn2", "se.conv_expand"), into=("se.conv_reduce", "conv_pwl")
-)
+MIDDLE = Coupling(out=("conv_pw", "bn1", "conv_dw", "bn2", "se.conv_expand"), into=("se.conv_reduce", "conv_pwl"))
 SQUEEZED = Coupling(out=("se.conv_reduce",), into=("se.conv_expand",))
 
 
@@ -74,6 +71,7 @@ class MobileNetV3Supernet(Supernet):
         model = _largest(space, num_classes, in_chans, width_mult, strides_for(reduction), drop_rate)
         elastic = [f"blocks.{s + 1}.{i}" for s, n in enumerate(space.stages) for i in range(n)]
         super().__init__(model, space, in_chans, elastic)
+        self.position = {path: i for i, path in enumerate(elastic)}
         self.kernel_matrices = nn.ModuleDict()
         for path, sizes in zip(elastic, space.dimensions["kernel"].choices):
             steps = reversed([*pairwise(sizes)])  # largest first; a dict would be sorted by name
@@ -82,9 +80,7 @@ class MobileNetV3Supernet(Supernet):
 
     def segments(self, subnet: Subnet) -> list[tuple[str, Choice]]:
         kernel, expand = subnet["kernel"], subnet["expand"]
-        blocks = [
-            (f"blocks.{stage + 1}.{i}", (kernel[at], expand[at])) for stage, i, at in self.space.kept(subnet)
-        ]
+        blocks = [(f"blocks.{stage + 1}.{i}", (kernel[at], expand[at])) for stage, i, at in self.space.kept(subnet)]
         return [("stem", ()), ("blocks.0.0", ()), *blocks, (f"blocks.{len(WIDTHS) + 1}.0", ()), ("head", ())]
 
     def segment(self, name: str) -> nn.Module:
@@ -106,14 +102,15 @@ class MobileNetV3Supernet(Supernet):
             view._modules["conv_dw"] = set_kernel(conv, transform_kernel(conv.weight, kernel, matrices))
         return view
 
-    def channel_order(self, path: str, keep: tuple) -> dict[Coupling, Tensor]:
+    def channel_order(self, path: str, keep: SearchSpace | None) -> dict[Coupling, Tensor]:
         """Score middle channels by the L1 norm of their consumer, the pointwise projection (OFA).
 
         Source: released code, ``DynamicMBConvLayer.re_organize_middle_weights``.
         """
         block = self.model.get_submodule(path)
         full = block.conv_pwl.in_channels
-        bands = sorted({middle_channels(block, e) for e in keep} - {full})
+        kept = keep.dimensions["expand"].choices[self.position[path]] if keep else ()
+        bands = sorted({middle_channels(block, e) for e in kept} - {full})
         order = {MIDDLE: sort_channels(block.conv_pwl.weight.abs().sum((0, 2, 3)), bands)}
         if isinstance(block.se, SqueezeExcite):
             units = sorted({squeezed_channels(b) for b in bands} - {block.se.conv_reduce.out_channels})
@@ -128,9 +125,7 @@ def mobilenetv3_space(depth: Any, kernel: Any, expand: Any, resolution: Any) -> 
     kernels = Dimension("kernel", kernel, sum(stages), "block")
     even = [k for choices in kernels.choices for k in choices if k % 2 == 0 or k != int(k)]
     if even:
-        raise WsnError(
-            f"kernel: sizes must be odd integers. Received {even[0]}; write e.g. backbone.kernel=[3,5]"
-        )
+        raise WsnError(f"kernel: sizes must be odd integers. Received {even[0]}; write e.g. backbone.kernel=[3,5]")
     expands = Dimension("expand", expand, sum(stages), "block")
     return SearchSpace([depths, kernels, expands, Dimension("resolution", resolution)], stages)
 
@@ -146,9 +141,7 @@ def strides_for(reduction: int) -> tuple[int, ...]:
         if total > reduction and stride == 2:
             strides[i], total = 1, total // 2
     if total != reduction:
-        raise WsnError(
-            f"reduction must be 1, 2, 4, 8, 16 or 32. Received {reduction!r}; set backbone.reduction=32"
-        )
+        raise WsnError(f"reduction must be 1, 2, 4, 8, 16 or 32. Received {reduction!r}; set backbone.reduction=32")
     return tuple(strides)
 
 
@@ -163,9 +156,7 @@ def squeezed_channels(middle: int) -> int:
 
 
 def _arch_def(space: SearchSpace, strides: tuple[int, ...]) -> list[list[str]]:
-    kernels, expands = (
-        [choices[-1] for choices in space.dimensions[n].choices] for n in ("kernel", "expand")
-    )
+    kernels, expands = ([choices[-1] for choices in space.dimensions[n].choices] for n in ("kernel", "expand"))
     arch = [[f"ds_r1_k3_s{strides[1]}_e1_c16_nre"]]
     at = 0
     for stage, blocks in enumerate(space.stages):
@@ -202,9 +193,7 @@ def _largest(
         head_bias=False,
         round_chs_fn=round_widths,
         act_layer=nn.Hardswish,
-        se_layer=partial(
-            SqueezeExcite, gate_layer=nn.Hardsigmoid, force_act_layer=nn.ReLU, rd_round_fn=_round_to_8
-        ),
+        se_layer=partial(SqueezeExcite, gate_layer=nn.Hardsigmoid, force_act_layer=nn.ReLU, rd_round_fn=_round_to_8),
         drop_rate=drop_rate,
     )
     model.conv_stem.stride = (strides[0], strides[0])

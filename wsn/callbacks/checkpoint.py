@@ -1,0 +1,101 @@
+"""Checkpoints that a crash cannot spoil."""
+
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.callbacks import Checkpoint
+
+from wsn.errors import WsnError
+
+
+class StepCheckpoint(Checkpoint):
+    """Keep ``last.ckpt`` of the run folder up to date: every few steps, and when training ends.
+
+    Args:
+        folder: where ``last.ckpt`` is kept.
+        every_n_steps: optimizer steps between two checkpoints.
+    """
+
+    def __init__(self, folder: str | Path, every_n_steps: int = 50):
+        if every_n_steps < 1:
+            raise WsnError(f"callbacks.checkpoint.every_n_steps must be at least 1. Received {every_n_steps}")
+        self.path = Path(folder) / "last.ckpt"
+        self.every_n_steps = every_n_steps
+        self._saved_at = 0
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        """Save where it is time; optimizer steps count, not batches."""
+        step = trainer.global_step
+        if step != self._saved_at and step % self.every_n_steps == 0:
+            self._save(trainer)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save the finished weights. An interrupted step is not saved: the last whole one is."""
+        if trainer.global_step and not trainer.interrupted:
+            self._save(trainer)
+
+    def _save(self, trainer: L.Trainer) -> None:
+        self._saved_at = trainer.global_step
+        trainer.save_checkpoint(self.path)
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Write a checkpoint beside its place and move it there: the one before stays whole until then."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write atomically.
+
+        Raises:
+            WsnError: the disk is full or the folder cannot be written; the checkpoint before is intact.
+        """
+        path = Path(path)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+            temporary.unlink(missing_ok=True)
+            kept = "the checkpoint before it is intact" if path.exists() else "there is none before it"
+            raise WsnError(
+                f"Cannot write the checkpoint {path}: {error}. Is the disk full? {kept[0].upper() + kept[1:]}. Make "
+                f"room, then go on with resume={path.parent.parent}"
+            ) from error
+
+
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU.
+
+    Raises:
+        WsnError: it is missing, truncated or not a checkpoint of wsn.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WsnError(f"There is no checkpoint {path}; the run ended before its first one. Start it again")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        KeyError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+    ) as e:
+        raise WsnError(
+            f"The checkpoint {path} is corrupt or truncated ({type(e).__name__}). The results beside it are whole; "
+            "restore the file from a copy, or start the run again"
+        ) from e
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise WsnError(f"{path} is not a checkpoint of wsn: it holds no state_dict")
+    return checkpoint

@@ -1,0 +1,66 @@
+"""Drives the phases of a method: what is sampled, fresh optimizer, teacher, importance ordering."""
+
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback, WeightAveraging
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+from wsn.module import SupernetModule
+from wsn.schedule import phase_at
+
+
+class ProgressiveShrinking(Callback):
+    """Enter each phase of the method when its epoch comes.
+
+    At a boundary: freeze the external teacher after the first phase (if a role distils from it), sort channels if
+    the phase says so, forget the optimizer's momentum, restrict the sampler to the phase's choices. A method with
+    one phase passes through here too. Which phase was entered is in the checkpoint, so a resumed run repeats
+    nothing.
+
+    Source: Once-for-All, Cai et al. 2020, §3.3; released code ``train_ofa_net.py``.
+    """
+
+    def __init__(self) -> None:
+        self.entered = -1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the index of the phase that was entered last."""
+        return {"entered": self.entered}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the index of the phase back."""
+        self.entered = state_dict["entered"]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Restrict the sampler again after a resume in the middle of a phase."""
+        assert isinstance(pl_module, SupernetModule)
+        if self.entered >= 0:
+            pl_module.sampler.enter(pl_module.method.phases[self.entered])
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Enter the phase of this epoch, if it is a new one."""
+        assert isinstance(pl_module, SupernetModule)
+        index, _ = phase_at(pl_module.method.phases, trainer.current_epoch)
+        if index != self.entered:
+            self._enter(index, trainer, pl_module)
+
+    def _enter(self, index: int, trainer: L.Trainer, module: SupernetModule) -> None:
+        phase = module.method.phases[index]
+        if self.entered == 0 and module.method.wants_teacher:
+            module.method.freeze_teacher(module.supernet)
+        if phase.order_channels:
+            trained = module.sampler.space if index > 0 else None
+            order = module.supernet.order_channels(keep=trained)
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(callback, WeightAveraging) and callback._average_model is not None:
+                    callback._average_model.module.supernet.permute_channels(order)
+        if phase.fresh_optimizer and index > 0:
+            for optimizer in trainer.optimizers:
+                optimizer.state.clear()
+        module.sampler.enter(phase)
+        self.entered = index
+        rank_zero_info(
+            f"Phase {index + 1}/{len(module.method.phases)} {phase.name}: {phase.length} epochs, "
+            f"{module.sampler.num_subnets} subnets a step out of {module.sampler.space.size():.3g}"
+        )

@@ -1,0 +1,157 @@
+"""Evaluates subnets during and after training, and records every one of them."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch.distributed as dist
+from lightning.pytorch.callbacks import Callback, WeightAveraging
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from wsn.evaluation import candidates, evaluate, row
+from wsn.logging.results import print_results, read_results, write_results
+from wsn.module import SupernetModule
+from wsn.schedule import phase_at
+from wsn.supernet import Supernet
+
+Row = dict[str, Any]
+
+
+class SubnetEvaluation(Callback):
+    """Evaluate named subnets and a random panel, each with calibrated BN, and keep the results in the run folder.
+
+    At the end of each phase and every ``every_n_epochs`` epochs on the held-out part of the training set; on the
+    test set once, when training ends. Processes of a distributed run share the subnets among them. Other
+    callbacks and loggers hear of results through ``on_subnets_evaluated`` and ``on_results``.
+
+    Args:
+        folder: the run folder.
+        named: name → subnet, see :meth:`wsn.space.SearchSpace.find`.
+        panel: number of random subnets across the cost range.
+        every_n_epochs: besides the ends of phases; 0: only there.
+        calibrate: recompute BN statistics for each subnet (off: the shared ones, for comparison).
+        seed: of the panel.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        named: Mapping[str, Any],
+        panel: int = 8,
+        every_n_epochs: int = 0,
+        calibrate: bool = True,
+        seed: int = 0,
+    ):
+        self.folder = Path(folder)
+        self.named = dict(named)
+        self.panel = panel
+        self.every_n_epochs = every_n_epochs
+        self.calibrate = calibrate
+        self.seed = seed
+        self.rows: list[Row] = []
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Choose the subnets; after a resume, take back the earlier results."""
+        assert isinstance(pl_module, SupernetModule)
+        self.chosen = candidates(pl_module.supernet, self.named, self.panel, self.seed)
+        if trainer.global_step and (self.folder / "subnets.csv").exists():
+            earlier = read_results(self.folder)
+            self.rows = [r for r in earlier if r["split"] == "val" and r["step"] <= trainer.global_step]
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Evaluate on the held-out split where a phase ends or it is time."""
+        assert isinstance(pl_module, SupernetModule)
+        if self._due(trainer, pl_module):
+            self._run(trainer, pl_module, "val")
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Evaluate on the test split, once."""
+        assert isinstance(pl_module, SupernetModule)
+        if trainer.interrupted or not trainer.global_step:
+            return
+        rows = self._run(trainer, pl_module, "test")
+        if trainer.is_global_zero:
+            print_results(rows)
+            for hook in hooks(trainer, "on_results"):
+                hook(trainer, pl_module, self.rows)
+
+    def _due(self, trainer: L.Trainer, module: SupernetModule) -> bool:
+        epoch, phases = trainer.current_epoch, module.method.phases
+        ends = phase_at(phases, epoch)[0] != phase_at(phases, epoch + 1)[0]
+        ends = ends or epoch + 1 == trainer.max_epochs
+        return ends or bool(self.every_n_epochs and (epoch + 1) % self.every_n_epochs == 0)
+
+    def _run(self, trainer: L.Trainer, module: SupernetModule, split: str) -> list[Row]:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        loader = data.test_dataloader() if split == "test" else data.val_dataloader()
+        batches = data.calibration_batches() if self.calibrate else None
+        epoch = min(trainer.current_epoch, (trainer.max_epochs or 1) - 1)
+        phase = module.method.phases[phase_at(module.method.phases, epoch)[0]].name
+        mine = self.chosen[trainer.global_rank :: trainer.world_size]
+        net = averaged_or_current(trainer, module)
+        with progress_bar(len(mine) * len(loader), f"Evaluating {split}", trainer.is_global_zero) as advance:
+            metrics = evaluate(
+                net,
+                [c.subnet for c in mine],
+                loader,
+                batches,
+                data.num_classes,
+                module.channels_last,
+                advance,
+            )
+        where = {"split": split, "phase": phase, "epoch": epoch, "step": trainer.global_step}
+        rows = self._gather(trainer, [row(net, c, m, **where) for c, m in zip(mine, metrics)])
+        self.rows.extend(rows)
+        if trainer.is_global_zero:
+            write_results(self.folder, self.rows)
+            self._announce(trainer, module, rows, split)
+        return rows
+
+    def _gather(self, trainer: L.Trainer, rows: list[Row]) -> list[Row]:
+        if trainer.world_size == 1:
+            return rows
+        parts: list[list[Row] | None] = [None] * trainer.world_size
+        dist.all_gather_object(parts, rows)
+        order = {c.subnet.id: i for i, c in enumerate(self.chosen)}
+        return sorted((r for part in parts for r in part or []), key=lambda r: order[r["id"]])
+
+    def _announce(self, trainer: L.Trainer, module: SupernetModule, rows: list[Row], split: str) -> None:
+        named = {r["kind"]: r for r in rows if r["kind"] != "random"}
+        text = ", ".join(f"{kind} {100 * r['acc']:.1f} %" for kind, r in named.items())
+        rank_zero_info(f"  {split} after {rows[0]['phase']}: {text}")
+        values = {f"{split}/{k}/{m}": r[m] for k, r in named.items() for m in ("acc", "acc5", "loss")}
+        for logger in trainer.loggers:
+            logger.log_metrics({**values, "epoch": rows[0]["epoch"]}, step=trainer.global_step)
+        for hook in hooks(trainer, "on_subnets_evaluated"):
+            hook(trainer, module, rows)
+
+
+def hooks(trainer: L.Trainer, name: str) -> Iterable[Callable]:
+    """Return that method of every callback that has it: how wsn's callbacks hear of each other."""
+    return [getattr(c, name) for c in trainer.callbacks if hasattr(c, name)]  # type: ignore[attr-defined]
+
+
+def averaged_or_current(trainer: L.Trainer, module: SupernetModule) -> Supernet:
+    """Return the averaged weights where a weight-averaging callback keeps some, else the trained ones."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, WeightAveraging) and callback._average_model is not None:
+            return callback._average_model.module.supernet
+    return module.supernet
+
+
+class progress_bar:  # noqa: N801  (used like a function)
+    """A transient rich progress bar as a context manager; gives the function that advances it by one."""
+
+    def __init__(self, total: int, text: str, enabled: bool):
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+        self._progress = Progress(*columns, TimeRemainingColumn(), transient=True, disable=not enabled)
+        self._task = self._progress.add_task(text, total=total)
+
+    def __enter__(self) -> Callable[[], None]:
+        self._progress.start()
+        return lambda: self._progress.advance(self._task)
+
+    def __exit__(self, *_: Any) -> None:
+        self._progress.stop()

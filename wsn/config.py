@@ -1,0 +1,143 @@
+"""Configuration: resolvers, the one ``instantiate`` call, and checks that need no torch.
+
+Imported before anything heavy, so that ``--help`` and mistakes answer within a second.
+"""
+
+import functools
+import os
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from wsn.errors import WsnError, listed
+from wsn.space import Dimension
+
+DIMENSIONS = (
+    "depth", "width", "kernel", "expand", "resolution", "embed_dim", "heads", "mlp_ratio", "ffn", "patch_size",
+    "layers",
+)  # fmt: skip
+
+
+def register_resolvers() -> None:
+    """Add ``${range:start,stop,step}`` (stop included), ``${wsn.id:}`` (four random hex digits) and a basename."""
+    OmegaConf.register_new_resolver("range", lambda a, b, step=1: list(range(a, b + 1, step)), replace=True)
+    OmegaConf.register_new_resolver("wsn.basename", lambda path: Path(path).name, replace=True)
+    OmegaConf.register_new_resolver("wsn.id", lambda: secrets.token_hex(2), use_cache=True, replace=True)
+
+
+register_resolvers()
+
+
+def build(node: Any, *args: Any, **kwargs: Any) -> Any:
+    """Make the object that a config node describes through ``_target_``: the only instantiate call of wsn.
+
+    Raises:
+        WsnError: the target does not exist or cannot be made so; the text holds the cause and the node.
+    """
+    if not isinstance(node, DictConfig | dict) or "_target_" not in node:
+        raise WsnError(f"A config node needs a _target_ (the class to make). Received {node}")
+    try:
+        return instantiate(node, *args, _convert_="all", **kwargs)
+    except InstantiationException as error:
+        cause = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__  # type: ignore[assignment]
+            if isinstance(cause, WsnError):
+                raise WsnError(str(cause)) from error
+        where = getattr(node, "_get_full_key", lambda _: "")(None) or "config"
+        raise WsnError(
+            f"Cannot make {node['_target_']} from the config node {where!r}: {type(cause).__name__}: {cause}"
+        ) from error
+
+
+def main_errors(run: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """Print a :class:`WsnError` (or a missing or misspelt config value) alone, without a trace, and exit with 1."""
+
+    @functools.wraps(run)
+    def guarded(cfg: DictConfig) -> Any:
+        try:
+            return run(cfg)
+        except MissingMandatoryValue as error:
+            key = error.full_key or str(error)
+            message = f"{key} has no value. Pass it on the command line: {key}=..."
+        except OmegaConfBaseException as error:
+            message = f"Config error: {error}"
+        except WsnError as error:
+            message = str(error)
+        if os.environ.get("HYDRA_FULL_ERROR"):
+            raise
+        print(f"error: {message}", file=sys.stderr)
+        sys.exit(1)
+
+    return guarded
+
+
+def check(cfg: DictConfig) -> None:
+    """Find mistakes in a training configuration before anything heavy is imported.
+
+    Raises:
+        WsnError: what was received, what is allowed, and which override mends it.
+    """
+    data_root(cfg)
+    choices = check_space(cfg.backbone)
+    for phase in cfg.method.get("phases") or []:
+        _check_phase(phase, choices)
+    _positive(cfg, "data.batch_size", "data.eval_batch_size", "optim.lr", "optim.accumulate")
+
+
+def data_root(cfg: DictConfig) -> None:
+    """Check that the data folder is given, and exists where the data set cannot be downloaded."""
+    root = cfg.data.get("root")
+    if root is not None and not cfg.data.get("download", False) and not Path(root).expanduser().is_dir():
+        raise WsnError(
+            f"data.root: the folder {root} does not exist. Pass the folder that holds the data, data.root=/path, or "
+            "take the packaged data: data=fashion_mnist_small"
+        )
+
+
+def check_space(backbone: Mapping[str, Any]) -> dict[str, set]:
+    """Return the choices of each elastic dimension of a backbone node, over all positions."""
+    choices = {}
+    for name in DIMENSIONS:
+        if name in backbone and backbone[name] is not None:
+            value = backbone[name]
+            value = OmegaConf.to_container(value) if isinstance(value, ListConfig) else value
+            nested = isinstance(value, list) and value and isinstance(value[0], list)
+            dimension = Dimension(name, value, len(value) if nested else 1)
+            choices[name] = {c for position in dimension.choices for c in position}
+    return choices
+
+
+def _check_phase(phase: Mapping[str, Any], choices: Mapping[str, set]) -> None:
+    for name, values in (phase.get("choices") or {}).items():
+        if name not in choices:
+            raise WsnError(
+                f"method: phase {phase['name']!r} restricts {name!r}, which this backbone does not have; it has "
+                f"{listed(choices)}. Take another backbone, or another method"
+            )
+        if isinstance(values, str):  # top1, top2 ...
+            Dimension(name, sorted(choices[name])).restrict(values)
+            continue
+        values = values if isinstance(values, ListConfig | list) else [values]
+        flat = [v for value in values for v in (value if isinstance(value, ListConfig | list) else [value])]
+        unknown = [v for v in flat if v not in choices[name]]
+        if unknown:
+            raise WsnError(
+                f"method: phase {phase['name']!r} asks for {name} {listed(unknown)}, which the backbone does not "
+                f"have: backbone.{name} is {listed(sorted(choices[name]))}. Make them agree, or write top1, top2 ... "
+                "for the largest choices, whatever they are"
+            )
+
+
+def _positive(cfg: DictConfig, *keys: str) -> None:
+    for key in keys:
+        value = OmegaConf.select(cfg, key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value <= 0):
+            raise WsnError(f"{key} must be a positive number. Received {value!r}; set e.g. {key}=1")

@@ -1,0 +1,211 @@
+"""What an image data module is: training, held-out and test split, and images for BN calibration."""
+
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+import torch
+from timm.data import Mixup
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+import wsn._torchvision  # noqa: F401  (before lightning and timm import torchvision)
+from wsn.data.loader import EpochBatchSampler, ResumableLoader, isolated_rng
+from wsn.errors import WsnError
+
+SPLIT_SEED = 937162211  # the same images are held out in every run, as in OFA's released code
+
+
+class ImageDataModule(L.LightningDataModule):
+    """Images for training and evaluating subnets.
+
+    A part of the training set is held out for selecting subnets; the test set is for the end. A batch is
+    images float (B, C, H, W), normalised, at ``image_size``, and classes (B,), or probabilities
+    (B, num_classes) with mixup. Subclasses set the class attributes and :meth:`datasets`.
+
+    Args:
+        batch_size: training images per process and step.
+        eval_batch_size: images per batch of evaluation.
+        num_workers: processes that load images.
+        val_size: images of the training set held out.
+        seed: of the order and the augmentation.
+        image_size: height and width in pixels.
+        mixup: alpha of mixup (Zhang et al. 2017, arXiv:1710.09412); 0 is off.
+        cutmix: alpha of CutMix (Yun et al. 2019, arXiv:1905.04899); 0 is off.
+        random_erasing: probability of random erasing.
+        calibration_images: training images for BN calibration.
+        resolution: input resolutions that suit elastic networks on this data; a hint, read by conf/backbone.
+        reduction: total stride that suits this data; a hint, read by conf/backbone.
+        num_classes: number of classes.
+        in_chans: number of channels.
+        name: of the data set.
+    """
+
+    def __init__(
+        self,
+        batch_size: int = 128,
+        eval_batch_size: int = 256,
+        num_workers: int = 0,
+        val_size: int = 1000,
+        seed: int = 0,
+        image_size: int = 32,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+        random_erasing: float = 0.0,
+        calibration_images: int = 2000,
+        resolution: Any = None,
+        reduction: int | None = None,
+        num_classes: int = 10,
+        in_chans: int = 3,
+        name: str = "images",
+    ):
+        super().__init__()
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.num_workers = num_workers
+        self.val_size = val_size
+        self.seed = seed
+        self.image_size = image_size
+        self.random_erasing = random_erasing
+        self.calibration_images = calibration_images
+        self.resolution = resolution
+        self.reduction = reduction
+        self.num_classes = num_classes
+        self.in_chans = in_chans
+        self.name = name
+        self.mixup: Mixup | None = None
+        if mixup > 0 or cutmix > 0:
+            if batch_size % 2:
+                raise WsnError(f"mixup needs an even data.batch_size. Received {batch_size}")
+            # label smoothing is the method's
+            self.mixup = Mixup(mixup, cutmix, num_classes=num_classes, label_smoothing=0.0)
+        self._calibration: list[Tensor] | None = None
+        self._train: Dataset | None = None
+
+    # -- what a data set implements ----------------------------------------------------------------
+
+    def datasets(self) -> tuple[Dataset, Dataset, Dataset]:
+        """Return the training set (augmented, items by (epoch, index)), the same without, and the test set."""
+        raise NotImplementedError
+
+    collate: Callable[[Any], Any] | None = None
+
+    # -- splits -------------------------------------------------------------------------------------------
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load the data and hold out a part of the training set."""
+        if self._train is not None:
+            return
+        train, plain, self._test = self.datasets()
+        total = len(plain)  # type: ignore[arg-type]
+        if not 0 < self.val_size < total:
+            raise WsnError(f"data.val_size must be between 1 and {total - 1}. Received {self.val_size}")
+        order = torch.randperm(total, generator=torch.Generator().manual_seed(SPLIT_SEED)).tolist()
+        self._train = _TrainSubset(train, order[self.val_size :])
+        self._val = _Subset(plain, order[: self.val_size])
+
+    def train_dataloader(self) -> DataLoader:
+        """Return the training loader; a resumed trainer gets the rest of its epoch."""
+        self.setup()
+        assert self._train is not None
+        trainer = self.trainer
+        sampler = EpochBatchSampler(
+            len(self._train),  # type: ignore[arg-type]
+            self.batch_size,
+            self.seed,
+            self._position,
+            trainer.global_rank if trainer else 0,
+            trainer.world_size if trainer else 1,
+        )
+        collate = _Mixed(self.collate, self.mixup, self.seed) if self.mixup else self.collate
+        return ResumableLoader(self._train, batch_sampler=sampler, **self._workers(), collate_fn=collate)
+
+    def val_dataloader(self) -> DataLoader:
+        """Return the loader of the held-out part of the training set."""
+        self.setup()
+        return self._plain_loader(self._val)
+
+    def test_dataloader(self) -> DataLoader:
+        """Return the loader of the test set."""
+        self.setup()
+        return self._plain_loader(self._test)
+
+    def calibration_batches(self) -> list[Tensor]:
+        """Return training images with the training augmentation, the same ones at each call.
+
+        Returns:
+            batches (B, C, H, W), ``calibration_images`` in all.
+        """
+        self.setup()
+        assert self._train is not None
+        if self._calibration is None:
+            count = min(self.calibration_images, len(self._train))  # type: ignore[arg-type]
+            size = min(self.batch_size, count)
+            sampler = EpochBatchSampler(count, size, SPLIT_SEED)
+            loader = DataLoader(self._train, batch_sampler=sampler, collate_fn=self.collate)
+            self._calibration = [images for images, _ in loader]
+        return self._calibration
+
+    # -- inside ----------------------------------------------------------------------------------------
+
+    def _position(self) -> tuple[int, int]:
+        """Return (epoch, batch) from the batches trained so far, which Lightning keeps in its checkpoints."""
+        if self.trainer is None:
+            return 0, 0
+        done = self.trainer.fit_loop.epoch_loop.batch_progress.total.ready
+        return divmod(done, int(self.trainer.num_training_batches) or 1)
+
+    def _plain_loader(self, dataset: Dataset) -> DataLoader:
+        return DataLoader(dataset, self.eval_batch_size, collate_fn=self.collate, **self._workers())
+
+    def _workers(self) -> dict[str, Any]:
+        return {
+            "num_workers": self.num_workers,
+            "pin_memory": torch.cuda.is_available(),
+            "persistent_workers": self.num_workers > 0,
+        }
+
+
+class _Subset(Dataset):
+    """Some items of a data set, by index; fetches batches at once where the data set can."""
+
+    def __init__(self, dataset: Dataset, indices: list[int]):
+        self.dataset = dataset
+        self.indices = indices
+        if hasattr(dataset, "__getitems__"):
+            self.__getitems__ = self._items
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int):
+        return self.dataset[self.indices[index]]
+
+    def _items(self, items: list[int]):
+        return self.dataset.__getitems__([self.indices[i] for i in items])  # type: ignore[attr-defined]
+
+
+class _TrainSubset(_Subset):
+    """As :class:`_Subset`, with items by (epoch, index)."""
+
+    def __getitem__(self, item):
+        return self.dataset[(item[0], self.indices[item[1]])]
+
+    def _items(self, items):
+        return self.dataset.__getitems__([(e, self.indices[i]) for e, i in items])
+
+
+class _Mixed:
+    """Collate a batch, then mix it; the draws depend on the seed and the batch alone."""
+
+    def __init__(self, collate: Callable[[Any], Any] | None, mixup: Mixup, seed: int):
+        self.collate = collate or torch.utils.data.default_collate
+        self.mixup = mixup
+        self.seed = seed
+
+    def __call__(self, batch: Any) -> tuple[Tensor, Tensor]:
+        images, labels = self.collate(batch)
+        # The first image tells batches and epochs apart, in every process alike.
+        with isolated_rng(self.seed, zlib.crc32(images[0].numpy().tobytes())):
+            return self.mixup(images, labels)

@@ -1,0 +1,111 @@
+"""Fashion-MNIST (Xiao et al. 2017, arXiv:1708.07747): the packaged subset, and the whole set."""
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from wsn.data.arrays import ArrayImages, keep_batch
+from wsn.data.base import ImageDataModule
+from wsn.errors import WsnError
+
+MEAN, STD = (0.2860,), (0.3530,)
+PACKAGED = Path(__file__).parent / "assets" / "fashion_mnist_small.npz"
+
+
+class FashionMNISTSmall(ImageDataModule):
+    """The packaged subset: 10,000 training and 2,000 test images, balanced, 28 px padded to 32.
+
+    Args:
+        crop_padding: pixels by which a random crop moves at most.
+        **kwargs: as for :class:`ImageDataModule`.
+    """
+
+    collate = staticmethod(keep_batch)
+
+    def __init__(self, crop_padding: int = 2, **kwargs: Any):
+        super().__init__(**{"num_classes": 10, "in_chans": 1, "name": "fashion_mnist_small", **kwargs})
+        self.crop_padding = crop_padding
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return training images (N, 28, 28) uint8 and classes, test images and classes."""
+        with np.load(PACKAGED) as data:
+            return tuple(data[k] for k in ("train_images", "train_labels", "test_images", "test_labels"))  # type: ignore[return-value]
+
+    def datasets(self) -> tuple[Dataset, Dataset, Dataset]:
+        """Return training set, the same without augmentation, test set."""
+        train_images, train_labels, test_images, test_labels = map(torch.from_numpy, self.arrays())
+
+        def dataset(images, labels, augment: bool) -> Dataset:
+            return ArrayImages(
+                images.unsqueeze(1),
+                labels.long(),
+                self.image_size,
+                MEAN,
+                STD,
+                augment,
+                self.seed,
+                self.crop_padding,
+                random_erasing=self.random_erasing,
+            )
+
+        return (
+            dataset(train_images, train_labels, augment=True),
+            dataset(train_images, train_labels, augment=False),
+            dataset(test_images, test_labels, augment=False),
+        )
+
+
+class FashionMNIST(FashionMNISTSmall):
+    """The whole set: 60,000 training and 10,000 test images.
+
+    Args:
+        root: folder of the four idx .gz files (Debian: /usr/share/datasets/fashion-mnist), or where torchvision
+            keeps or downloads them.
+        download: download what is missing.
+        **kwargs: as for :class:`ImageDataModule`.
+    """
+
+    def __init__(self, root: str, download: bool = True, **kwargs: Any):
+        super().__init__(**{"name": "fashion_mnist", **kwargs})
+        self.root = Path(root).expanduser()
+        self.download = download
+
+    def prepare_data(self) -> None:
+        """Download the data where it is missing and allowed.
+
+        Raises:
+            WsnError: no data and no way to get it.
+        """
+        if (self.root / "train-images-idx3-ubyte.gz").exists():
+            return
+        from torchvision import datasets
+
+        try:
+            for train in (True, False):
+                datasets.FashionMNIST(str(self.root), train=train, download=self.download)
+        except (RuntimeError, OSError) as error:
+            raise WsnError(
+                f"Fashion-MNIST is not in {self.root} and cannot be downloaded ({error}). Put its four idx .gz files "
+                "there, or pass their folder: data.root=/path (Debian's package dataset-fashion-mnist has them)"
+            ) from error
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return training images (N, 28, 28) uint8 and classes, test images and classes."""
+        self.prepare_data()
+        folder = self.root
+        if not (folder / "train-images-idx3-ubyte.gz").exists():
+            folder = self.root / "FashionMNIST" / "raw"
+        return (*read_idx(folder, "train"), *read_idx(folder, "t10k"))
+
+
+def read_idx(folder: Path, prefix: str) -> tuple[np.ndarray, np.ndarray]:
+    """Read images (N, 28, 28) uint8 and classes (N,) from two idx .gz files."""
+    with gzip.open(folder / f"{prefix}-images-idx3-ubyte.gz") as file:
+        images = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28)
+    with gzip.open(folder / f"{prefix}-labels-idx1-ubyte.gz") as file:
+        labels = np.frombuffer(file.read(), np.uint8, offset=8)
+    return images.copy(), labels.copy()

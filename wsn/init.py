@@ -1,0 +1,28 @@
+"""Ways to initialise a supernet."""
+
+import torch
+from torch import nn
+
+from wsn.supernet import Supernet
+
+
+@torch.no_grad()
+def he_fan_out(net: Supernet) -> None:
+    """He initialisation by fan-out, as OFA trains from scratch with (released code, ``init_models``, ``he_fout``).
+
+    Convolutions: normal with variance 2 / (k² · output channels), depthwise ones included; norms 1 and 0; linear
+    layers uniform in ±1/√in. Kernel matrices stay the identity.
+    """
+    for module in net.model.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_out = module.out_channels * module.kernel_size[0] * module.kernel_size[1]
+            module.weight.normal_(0.0, (2.0 / fan_out) ** 0.5)
+        elif isinstance(module, nn.Linear):
+            bound = module.in_features**-0.5
+            module.weight.uniform_(-bound, bound)
+        elif isinstance(module, nn.modules.batchnorm._BatchNorm) and module.affine:
+            module.weight.fill_(1.0)
+        else:
+            continue
+        if module.bias is not None:
+            module.bias.zero_()

@@ -1,0 +1,61 @@
+"""Pictures of fronts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+Row = dict[str, Any]
+# Okabe & Ito's palette, told apart by colour-blind readers.
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#8A8A8A"
+
+
+def plot_front(rows: Sequence[Row], front: Sequence[Row], path: str | Path, title: str) -> None:
+    """Draw accuracy against MACs: all subnets as dots, the front as a line, the named subnets with their names.
+
+    Args:
+        rows: evaluated subnets.
+        front: the non-dominated ones, ascending in MACs.
+        path: of the PNG, 1200×800 pixels.
+        title: of the picture.
+    """
+    figure = Figure(figsize=(8, 5.33), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    others = [r for r in rows if not r.get("on_front")]
+    axes.scatter(*_points(others), s=28, color=GREY, label="dominated", zorder=2)
+    axes.step(*_points(front), where="post", color=BLUE, linewidth=1.8, zorder=3)
+    axes.scatter(*_points(front), s=42, color=BLUE, label="on the front", zorder=4)
+    named = [r for r in rows if r["kind"] != "random"]
+    axes.scatter(*_points(named), s=120, facecolors="none", edgecolors=ORANGE, linewidths=1.5, zorder=5)
+    for r in named:
+        left = r["macs"] == max(x["macs"] for x in rows)
+        axes.annotate(
+            f"{r['kind']}\n{100 * r['acc']:.1f} %",
+            (r["macs"] / 1e6, 100 * r["acc"]),
+            xytext=(-8 if left else 8, -10),
+            textcoords="offset points",
+            ha="right" if left else "left",
+            va="top",
+            fontsize=9,
+            color=ORANGE,
+        )
+    costs = [r["macs"] for r in rows]
+    if max(costs) > 4 * min(costs):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("{x:g}")
+        axes.tick_params(axis="x", which="both", labelsize=9)
+    axes.margins(y=0.12)
+    axes.set_xlabel("multiply-adds (millions)")
+    axes.set_ylabel("top-1 accuracy (%)")
+    axes.set_title(title)
+    axes.grid(True, which="major", color="#E5E5E5", zorder=0)
+    axes.legend(loc="lower right", frameon=False)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    figure.savefig(path)
+
+
+def _points(rows: Sequence[Row]) -> tuple[list[float], list[float]]:
+    return [r["macs"] / 1e6 for r in rows], [100 * r["acc"] for r in rows]

@@ -1,0 +1,72 @@
+"""The results of a run: subnets.csv, front.json, front.png, and a table for the terminal."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from wsn.logging.plots import plot_front
+from wsn.pareto import OBJECTIVES, Front, read_csv, write_csv
+
+Row = dict[str, Any]
+
+
+def write_results(
+    folder: str | Path, rows: Sequence[Row], objectives: Mapping[str, str] = OBJECTIVES, title: str = ""
+) -> Front:
+    """Write all rows, and the front of the last evaluation; sets ``on_front`` in every row.
+
+    Args:
+        folder: the run folder.
+        rows: every evaluated subnet of the run; those of one evaluation share split and step.
+        objectives: of the front.
+        title: of the picture; by default the last evaluation's split and phase.
+
+    Returns:
+        the front of the last evaluation.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    last = rows[-1]
+    final = [r for r in rows if (r["split"], r["step"]) == (last["split"], last["step"])]
+    front = Front(final, objectives)
+    for r in rows:
+        r["on_front"] = False
+    for r in front:
+        r["on_front"] = True
+    write_csv(folder / "subnets.csv", rows)
+    front.to_json(folder / "front.json")
+    picture = folder / ".front.png"
+    plot_front(final, front.rows, picture, title or f"{last['split']} accuracy after phase {last['phase']!r}")
+    os.replace(picture, folder / "front.png")
+    return front
+
+
+def read_results(folder: str | Path) -> list[Row]:
+    """Read the rows of subnets.csv back, with their types."""
+    return read_csv(Path(folder) / "subnets.csv")
+
+
+def print_results(rows: Sequence[Row], console: Console | None = None) -> None:
+    """Print one line per subnet, ascending in MACs; a star marks the front."""
+    table = Table(title=f"Subnets on the {rows[0]['split']} split" if rows else None)
+    table.add_column("subnet")
+    table.add_column("kind")
+    for column in ("MACs (M)", "params (M)", "top-1 (%)", "top-5 (%)", "loss"):
+        table.add_column(column, justify="right")
+    table.add_column("front", justify="center")
+    for r in sorted(rows, key=lambda r: r["macs"]):
+        table.add_row(
+            r["id"],
+            r["kind"],
+            f"{r['macs'] / 1e6:.2f}",
+            f"{r['params'] / 1e6:.3f}",
+            f"{100 * r['acc']:.2f}",
+            f"{100 * r['acc5']:.2f}",
+            f"{r['loss']:.3f}",
+            "★" if r.get("on_front") else "",
+        )
+    (console or Console()).print(table)

@@ -1,0 +1,214 @@
+"""An elasticity scheme: which losses the subnets of a step get, by role, and in which phases."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from wsn.errors import WsnError, listed
+from wsn.images import at_resolution
+from wsn.losses import label_loss, soft_cross_entropy
+from wsn.narrow import shallow_tree
+from wsn.samplers.base import Draw
+from wsn.schedule import Phase
+from wsn.supernet import Supernet
+
+Batch = tuple[Tensor, Tensor]
+Distillation = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class RoleLoss:
+    """What a subnet of one role learns from.
+
+    Args:
+        labels: weight of the label loss.
+        distill: weight of the distillation loss.
+        target: whose logits it distils from: ``teacher`` (frozen, external), or a role that runs earlier
+            in the step (``max``: in-place distillation).
+        dropout: whether dropout and stochastic depth are on.
+        weight: weight of the subnet's gradient in the step.
+    """
+
+    labels: float = 1.0
+    distill: float = 0.0
+    target: str | None = None
+    dropout: bool = True
+    weight: float = 1.0
+
+    def __post_init__(self):
+        if self.distill and not self.target:
+            raise WsnError("A role that distils needs a target: teacher or max. Received distill without target")
+
+
+class Pass(NamedTuple):
+    """One forward of a step, ready for its backward."""
+
+    role: str
+    loss: Tensor
+
+
+class Method:
+    """An elasticity scheme, composed in conf/method.
+
+    Args:
+        name: of the scheme.
+        phases: at least one; see :class:`wsn.schedule.Phase`.
+        losses: role → :class:`RoleLoss`; ``default`` serves the roles that are not listed.
+        aggregation: ``sum`` adds the gradients of a step's subnets (the learning rates of the papers are made for
+            it), ``mean`` divides by their number.
+        label_smoothing: of the label loss.
+        distillation: loss of (student logits, teacher logits), each (B, K).
+        teacher_mode: ``train`` or ``eval``: how the external teacher runs. The released OFA code runs it in
+            training mode, so with the batch's own BN statistics.
+        init: called with the supernet once, before training from scratch.
+
+    Raises:
+        WsnError: no phase, an unknown aggregation or teacher mode, no loss for a role.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        phases: Sequence[Phase],
+        losses: Mapping[str, RoleLoss],
+        aggregation: str = "sum",
+        label_smoothing: float = 0.0,
+        distillation: Distillation = soft_cross_entropy,
+        teacher_mode: str = "train",
+        init: Callable[[Supernet], None] | None = None,
+    ):
+        if not phases:
+            raise WsnError(f"Method {name!r} has no phases; give at least one under method.phases")
+        _one_of("method.aggregation", aggregation, ("sum", "mean"))
+        _one_of("method.teacher_mode", teacher_mode, ("train", "eval"))
+        self.name = name
+        self.phases = list(phases)
+        self.losses = dict(losses)
+        self.aggregation = aggregation
+        self.label_smoothing = label_smoothing
+        self.distillation = distillation
+        self.teacher_mode = teacher_mode
+        self.init = init
+        self.teacher: nn.Module | None = None
+
+    @property
+    def wants_teacher(self) -> bool:
+        """Whether any role distils from the external teacher."""
+        return any(loss.target == "teacher" for loss in self.losses.values())
+
+    def prepare(self, net: Supernet) -> Supernet:
+        """Return the network to train: the supernet itself, for all but stand-alone baselines."""
+        return net
+
+    def freeze_teacher(self, net: Supernet) -> None:
+        """Take a frozen copy of the largest network as it is now for the external teacher."""
+        self.teacher = net.extract(net.space.max()).requires_grad_(False)
+        set_dropout(self.teacher, on=False)
+        self.teacher.train(self.teacher_mode == "train")
+
+    def role_loss(self, role: str) -> RoleLoss:
+        """Return the loss of a role."""
+        loss = self.losses.get(role) or self.losses.get("default")
+        if loss is None:
+            raise WsnError(
+                f"Method {self.name!r} has no loss for the role {role!r}; it has {listed(self.losses)}. "
+                f"Add method.losses.{role} (or .default), or take a sampler with those roles"
+            )
+        return loss
+
+    def step(self, net: Supernet, batch: Batch, draws: Sequence[Draw]) -> Iterator[Pass]:
+        """Yield one :class:`Pass` per subnet, in the order of the draws.
+
+        The loop runs each backward before it asks for the next pass, so only one graph is alive.
+
+        Args:
+            net: the supernet, in training mode.
+            batch: images (B, C, H, W) and target, (B,) classes or (B, K) probabilities.
+            draws: the subnets with their roles; a role that teaches comes first.
+        """
+        images, labels = batch
+        targets = StepTargets(self, images)
+        share = 1.0 if self.aggregation == "sum" else 1.0 / len(draws)
+        for subnet, role in draws:
+            role_loss = self.role_loss(role)
+            view = net.view(subnet)
+            if not role_loss.dropout:
+                set_dropout(view, on=False)
+            logits = view(at_resolution(images, subnet))
+            loss = logits.new_zeros(())
+            if role_loss.labels:
+                loss = loss + role_loss.labels * label_loss(logits, labels, self.label_smoothing)
+            if role_loss.distill:
+                target = targets.logits(str(role_loss.target), subnet)
+                loss = loss + role_loss.distill * self.distillation(logits, target)
+            targets.seen.setdefault(role, logits.detach())
+            yield Pass(role, loss * (role_loss.weight * share))
+
+
+class StepTargets:
+    """The logits that subnets of one step distil from, each computed once."""
+
+    def __init__(self, method: Method, images: Tensor):
+        self.method = method
+        self.images = images
+        self.seen: dict[str, Tensor] = {}
+        self._teacher: dict[int | None, Tensor] = {}
+
+    def logits(self, target: str, subnet) -> Tensor:
+        """Return detached logits (B, K) of an earlier role, or of the external teacher at the same resolution."""
+        if target != "teacher":
+            if target not in self.seen:
+                raise WsnError(f"No subnet of role {target!r} ran before in this step; the sampler must draw it first")
+            return self.seen[target]
+        if self.method.teacher is None:
+            raise WsnError("There is no teacher yet: the first phase trains it, with a role that does not distil")
+        resolution = subnet.get("resolution")
+        if resolution not in self._teacher:
+            with torch.no_grad():
+                self._teacher[resolution] = self.method.teacher(at_resolution(self.images, subnet))
+        return self._teacher[resolution]
+
+
+def set_dropout(module: nn.Module, on: bool) -> None:
+    """Turn dropout and stochastic depth of a view or a plain module off (or leave them, if ``on``).
+
+    timm keeps the rates as ``drop_rate`` on the model and ``drop_prob`` on DropPath; a view's copies of them are
+    its own, so the supernet keeps its rates.
+    """
+    if on:
+        return
+    for part in module.modules():
+        for rate in ("drop_rate", "drop_prob"):
+            if getattr(part, rate, 0.0):
+                setattr(part, rate, 0.0)
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0
+
+
+class Standalone(Supernet):
+    """One subnet as a network of its own, in the clothes of a supernet whose space has that one member.
+
+    Args:
+        net: where the architecture comes from.
+        subnet: which member.
+    """
+
+    def __init__(self, net: Supernet, subnet):
+        super().__init__(net.extract(subnet), net.space.only(subnet), net.in_chans, [])
+
+    def segments(self, subnet):
+        return [("network", ())]
+
+    def segment(self, name):
+        return self.model
+
+    def _copy(self, module, path, kept):
+        return shallow_tree(module)
+
+
+def _one_of(key: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise WsnError(f"{key} must be one of {listed(allowed)}. Received {value!r}")

@@ -1,0 +1,193 @@
+"""The one LightningModule: one manual-optimisation loop serves every method."""
+
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from wsn.errors import WsnError
+from wsn.methods.base import Batch, Method
+from wsn.samplers.base import Sampler
+from wsn.schedule import Curve, learning_rate
+from wsn.supernet import Supernet
+
+
+class SupernetModule(L.LightningModule):
+    """Train a supernet: several subnets forward and backward, then one optimizer step.
+
+    Manual optimisation, so clipping, accumulation, the gradient scaler and the schedule are done here.
+
+    Args:
+        supernet: shared weights; ``supernet`` in the checkpoint's state dict.
+        method: losses by role and phases.
+        sampler: draws the subnets of each step.
+        optimizer: parameter groups → optimizer.
+        curve: share of the peak learning rate by progress in a phase, see :mod:`wsn.schedule`.
+        weight_decay: of weights; norms and biases have none.
+        warmup_from: share of the peak at which a phase's warm-up starts.
+        clip_norm: largest global gradient norm; None does not clip.
+        clip_value: largest absolute value of a gradient entry; None does not clip.
+        accumulate: batches per optimizer step; gradients are averaged over them.
+        channels_last: memory format of the images, faster on CPUs and tensor cores.
+        init: initialise the weights by the method's ``init`` (off for pretrained weights).
+
+    Raises:
+        WsnError: both ways of clipping at once, or fewer than one batch per step.
+    """
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        method: Method,
+        sampler: Sampler,
+        optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer],
+        curve: Curve,
+        weight_decay: float = 0.0,
+        warmup_from: float = 0.0,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        accumulate: int = 1,
+        channels_last: bool = False,
+        init: bool = True,
+    ):
+        super().__init__()
+        if clip_norm is not None and clip_value is not None:
+            raise WsnError("Clip gradients by optim.clip_norm or by optim.clip_value, not both")
+        if accumulate < 1:
+            raise WsnError(f"optim.accumulate must be at least 1. Received {accumulate}")
+        self.automatic_optimization = False
+        self.supernet = supernet
+        self.method = method
+        self.sampler = sampler
+        self.make_optimizer = optimizer
+        self.curve = curve
+        self.weight_decay = weight_decay
+        self.warmup_from = warmup_from
+        self.clip_norm = clip_norm
+        self.clip_value = clip_value
+        self.accumulate = accumulate
+        self.channels_last = channels_last
+        if init and method.init is not None:
+            method.init(supernet)
+
+    def forward(self, x: Tensor, subnet=None) -> Tensor:
+        """Run a subnet, by default the largest; see :meth:`wsn.supernet.Supernet.forward`."""
+        return self.supernet(x, subnet)
+
+    # -- one step ---------------------------------------------------------------------------------------
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """Train the subnets that the sampler draws for this optimizer step."""
+        batch = self._memory_format(batch)
+        steps = self._steps_now(batch_idx)
+        draws = self.sampler.sample(self.global_step)
+        losses: dict[str, list[Tensor]] = {}
+        for i, (role, loss) in enumerate(self.method.step(self.supernet, batch, draws)):
+            with self._sync(steps and i == len(draws) - 1):
+                self.manual_backward(loss / self.accumulate)
+            losses.setdefault(role, []).append(loss.detach())
+        means = {role: torch.stack(values).mean() for role, values in losses.items()}
+        self._check_finite(means, batch_idx)
+        self._log_step(means)
+        if steps:
+            self._optimizer_step()
+
+    def _optimizer_step(self) -> None:
+        optimizer, scheduler = self.optimizers(), self.lr_schedulers()
+        self._clip(optimizer)
+        optimizer.step()
+        optimizer.zero_grad()
+        scheduler.step()
+
+    def _steps_now(self, batch_idx: int) -> bool:
+        last = batch_idx + 1 == self.trainer.num_training_batches
+        return last or (batch_idx + 1) % self.accumulate == 0
+
+    def _sync(self, last: bool):
+        """Reduce gradients across processes in the step's last backward only."""
+        strategy = self.trainer.strategy
+        if last or not hasattr(strategy, "block_backward_sync"):
+            return nullcontext()
+        return strategy.block_backward_sync()
+
+    def _clip(self, optimizer: Any) -> None:
+        value = self.clip_norm if self.clip_norm is not None else self.clip_value
+        if value is None:
+            return
+        # Under float16 the gradients are still scaled here: clip them at the scaled threshold.
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        scale = scaler.get_scale() if scaler is not None else 1.0
+        algorithm = "norm" if self.clip_norm is not None else "value"
+        self.clip_gradients(optimizer, gradient_clip_val=value * scale, gradient_clip_algorithm=algorithm)
+
+    def _memory_format(self, batch: Batch) -> Batch:
+        images, labels = batch
+        return (images.to(memory_format=torch.channels_last), labels) if self.channels_last else batch
+
+    def _check_finite(self, losses: dict[str, Tensor], batch_idx: int) -> None:
+        # On a GPU looking at the value waits for it: look only when it is logged anyway.
+        if self.device.type != "cpu" and (batch_idx + 1) % self.trainer.log_every_n_steps:
+            return
+        bad = [role for role, loss in losses.items() if not torch.isfinite(loss)]
+        if bad:
+            raise WsnError(
+                f"The loss of the {bad[0]} subnet is {losses[bad[0]].item()} at step {self.global_step} "
+                f"(epoch {self.current_epoch}). Lower the learning rate (optim.lr=..., method.phases.*.lr), "
+                "lengthen the warm-up, or clip gradients (optim.clip_norm=1.0); the last checkpoint is intact: "
+                "go on from it with resume=<run folder>"
+            )
+
+    def _log_step(self, losses: dict[str, Tensor]) -> None:
+        total = torch.stack(list(losses.values())).mean()
+        self.log("train/loss", total, prog_bar=True)
+        self.log_dict({f"train/loss/{role}": loss for role, loss in losses.items()})
+        self.log("train/lr", self.optimizers().param_groups[0]["lr"], prog_bar=True)
+
+    # -- optimiser and schedule ------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Make the optimizer and a per-step schedule that is a pure function of the step."""
+        optimizer = self.make_optimizer(parameter_groups(self.supernet, self.weight_decay))
+        default_lr = optimizer.param_groups[0]["lr"]
+        if not default_lr > 0:
+            raise WsnError(f"optim.lr must be positive. Received {default_lr}")
+        per_epoch = -(-int(self.trainer.num_training_batches) // self.accumulate)
+
+        def factor(step: int) -> float:
+            epoch = step / per_epoch
+            lr = learning_rate(self.method.phases, self.curve, epoch, default_lr, self.warmup_from)
+            return lr / default_lr
+
+        scheduler = LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    # -- checkpoint -----------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the external teacher, which is no part of the trained module."""
+        if self.method.teacher is not None:
+            checkpoint["teacher"] = self.method.teacher.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the external teacher back."""
+        if "teacher" in checkpoint:
+            self.method.freeze_teacher(self.supernet)
+            assert self.method.teacher is not None
+            self.method.teacher.load_state_dict(checkpoint["teacher"])
+            self.method.teacher.to(self.device)
+
+
+def parameter_groups(net: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Split parameters into those that decay and those that do not: norms and biases (one-dimensional)."""
+    decayed = [p for p in net.parameters() if p.requires_grad and p.ndim > 1]
+    plain = [p for p in net.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]

@@ -1,0 +1,96 @@
+"""Run folders: the resolved config, checkpoints and results of one run."""
+
+import os
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from wsn.errors import WsnError
+
+CONFIG = "config.yaml"
+
+
+def checkpoint_of(folder: str | Path) -> Path:
+    """Return the path of a run's checkpoint."""
+    return Path(folder) / "checkpoints" / "last.ckpt"
+
+
+def open_run(cfg: DictConfig) -> tuple[DictConfig, Path]:
+    """Return the config and folder of a new run, or of the one that ``resume`` names.
+
+    A resumed run uses the config of its folder; overrides of single values beside ``resume=`` are applied to it.
+
+    Raises:
+        WsnError: the folder of ``resume`` is not a run's.
+    """
+    if not cfg.resume:
+        if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+            cfg.paths.run_dir = HydraConfig.get().runtime.output_dir
+        OmegaConf.resolve(cfg)
+        return cfg, Path(cfg.paths.run_dir)
+    folder = Path(cfg.resume)
+    saved = read_config(folder)
+    for override in _overrides():
+        key, _, value = override.partition("=")
+        if key == "resume":
+            continue
+        if OmegaConf.select(saved, key) is None or isinstance(OmegaConf.select(saved, key), DictConfig):
+            raise WsnError(
+                f"{override!r} cannot be changed in a resumed run, whose config is {folder / CONFIG}. Allowed beside "
+                "resume= are single values, e.g. trainer.max_epochs=20"
+            )
+        OmegaConf.update(saved, key, _parse(value))
+    OmegaConf.update(saved, "resume", str(folder))
+    _move_paths(saved, folder)
+    return saved, folder
+
+
+def read_config(folder: str | Path) -> DictConfig:
+    """Read the config of a run folder.
+
+    Raises:
+        WsnError: the folder does not exist, or holds no run.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise WsnError(f"The run folder {folder} does not exist. Pass one that train.py printed, outputs/train/...")
+    try:
+        cfg = OmegaConf.load(folder / CONFIG)
+    except FileNotFoundError:
+        raise WsnError(f"{folder} is not a run folder: it has no {CONFIG}") from None
+    assert isinstance(cfg, DictConfig)
+    return cfg
+
+
+def save_config(cfg: DictConfig, folder: Path) -> None:
+    """Write the resolved config into the run folder, which is made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f".{CONFIG}"
+        OmegaConf.save(cfg, temporary)
+        os.replace(temporary, folder / CONFIG)
+    except OSError as error:
+        raise WsnError(
+            f"Cannot write the run folder {folder}: {error.strerror}. Choose another with paths.output_dir=/path"
+        ) from error
+
+
+def _move_paths(cfg: DictConfig, folder: Path) -> None:
+    """Point a saved config at the folder it is read from, which may have been moved since."""
+    old = str(cfg.paths.run_dir)
+    if old == str(folder):
+        return
+    text = OmegaConf.to_yaml(cfg).replace(old, str(folder))
+    cfg.merge_with(OmegaConf.create(text))
+
+
+def _overrides() -> list[str]:
+    if not HydraConfig.initialized():
+        return []
+    return [o for o in HydraConfig.get().overrides.task]
+
+
+def _parse(value: str):
+    return OmegaConf.create(f"value: {value}").value

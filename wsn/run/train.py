@@ -1,0 +1,99 @@
+"""Train a supernet from a config."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from omegaconf import DictConfig
+
+import wsn._torchvision  # noqa: F401  (before lightning imports torchvision)
+from wsn.callbacks.checkpoint import AtomicCheckpointIO, load_checkpoint
+from wsn.callbacks.pareto_logging import ParetoLogging
+from wsn.config import build
+from wsn.module import SupernetModule
+from wsn.run.folder import checkpoint_of, open_run, save_config
+from wsn.schedule import total_epochs
+
+
+def train(cfg: DictConfig) -> float | None:
+    """Train as the config says, evaluate, and leave everything in the run folder.
+
+    Returns:
+        the hypervolume of the front (a sweeper's objective), or None where there is no front.
+
+    Raises:
+        WsnError: what a user can mend; see the message.
+    """
+    cfg, folder = open_run(cfg)
+    checkpoint = _checkpoint(cfg)
+    torch.set_float32_matmul_precision("high")
+    L.seed_everything(cfg.seed, workers=True, verbose=False)
+    data = build(cfg.data)
+    module = make_module(cfg)
+    save_config(cfg, folder)
+    pareto = ParetoLogging(folder, cfg)
+    callbacks = [build(node) for node in cfg.callbacks.values() if node is not None]
+    loggers = [build(node) for node in cfg.logger.values() if node is not None]
+    trainer = make_trainer(cfg, module, [*callbacks, build(cfg.evaluation), pareto], loggers)
+    rank_zero_info(f"Run folder: {folder}")
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
+    finally:
+        _finish(loggers)
+    rank_zero_info(f"Run folder: {folder}")
+    return pareto.hypervolume
+
+
+def make_module(cfg: DictConfig) -> SupernetModule:
+    """Make the LightningModule of a config: supernet, sampler, method, optimizer and schedule."""
+    method = build(cfg.method)
+    net = method.prepare(make_supernet(cfg))
+    sampler = build(cfg.sampler, space=net.space, seed=cfg.seed)
+    return SupernetModule(
+        supernet=net,
+        method=method,
+        sampler=sampler,
+        optimizer=build(cfg.optim.optimizer),
+        curve=build(cfg.scheduler.curve),
+        warmup_from=cfg.scheduler.warmup_from,
+        weight_decay=cfg.optim.weight_decay,
+        clip_norm=cfg.optim.clip_norm,
+        clip_value=cfg.optim.clip_value,
+        accumulate=cfg.optim.accumulate,
+        channels_last=cfg.channels_last,
+    )
+
+
+def make_supernet(cfg: DictConfig) -> Any:
+    """Make the supernet of a config; ``name`` is the config's, not the constructor's."""
+    return build({key: value for key, value in cfg.backbone.items() if key != "name"})
+
+
+def make_trainer(cfg: DictConfig, module: SupernetModule, callbacks: list, loggers: list) -> L.Trainer:
+    """Make the Trainer of a config; its epochs are the sum of the method's phases unless the config says."""
+    node = cfg.trainer.copy()
+    strategy = node.pop("strategy", None)
+    node.max_epochs = node.max_epochs or total_epochs(module.method.phases)
+    options = {"strategy": build(strategy)} if strategy is not None else {}
+    return build(node, callbacks=callbacks, logger=loggers, plugins=[AtomicCheckpointIO()], **options)
+
+
+def _checkpoint(cfg: DictConfig) -> Path | None:
+    """Return the checkpoint to go on from, after looking whether it can be read."""
+    if not cfg.resume:
+        return None
+    path = checkpoint_of(cfg.resume)
+    load_checkpoint(path)
+    return path
+
+
+def _finish(loggers: list) -> None:
+    """End the W&B run, or the next job of this process would write into it."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            import wandb
+
+            wandb.finish()
