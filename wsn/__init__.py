@@ -10,6 +10,8 @@ True
 
 from typing import TYPE_CHECKING, Any
 
+from wsn import _torchvision
+
 if TYPE_CHECKING:
     from wsn.cost import Cost, cost
     from wsn.errors import WsnError
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from wsn.supernet import Supernet
 
 __version__ = "0.1.0"
+
+_torchvision.install()
 
 # Imported on first use: the command line answers --help and config errors before torch is loaded.
 _HOME = {

@@ -156,15 +156,20 @@ class SupernetModule(L.LightningModule):
         default_lr = optimizer.param_groups[0]["lr"]
         if not default_lr > 0:
             raise WsnError(f"optim.lr must be positive. Received {default_lr}")
-        per_epoch = -(-int(self.trainer.num_training_batches) // self.accumulate)
 
         def factor(step: int) -> float:
-            epoch = step / per_epoch
+            # Lightning counts the batches of an epoch only after it has made the optimizer.
+            epoch = step / self.steps_per_epoch if step else 0.0
             lr = learning_rate(self.method.phases, self.curve, epoch, default_lr, self.warmup_from)
             return lr / default_lr
 
         scheduler = LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in an epoch; the last may accumulate fewer batches."""
+        return -(-int(self.trainer.num_training_batches) // self.accumulate)
 
     # -- checkpoint -----------------------------------------------------------------------------------
 

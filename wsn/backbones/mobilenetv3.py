@@ -15,7 +15,6 @@ from timm.models._efficientnet_builder import decode_arch_def, round_channels
 from timm.models.mobilenetv3 import MobileNetV3
 from torch import Tensor, nn
 
-import wsn._torchvision  # noqa: F401  (before timm imports torchvision)
 from wsn.errors import WsnError
 from wsn.narrow import Coupling, couple, set_kernel, transform_kernel
 from wsn.space import Dimension, SearchSpace, Subnet

@@ -10,7 +10,6 @@ from timm.data import Mixup
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-import wsn._torchvision  # noqa: F401  (before lightning and timm import torchvision)
 from wsn.data.loader import EpochBatchSampler, ResumableLoader, isolated_rng
 from wsn.errors import WsnError
 

@@ -7,7 +7,6 @@ from timm.data import create_transform
 from torch.utils.data import Dataset
 from torchvision.datasets import ImageFolder
 
-import wsn._torchvision  # noqa: F401  (before timm imports torchvision)
 from wsn.data.base import ImageDataModule
 from wsn.data.loader import SeededDataset
 from wsn.errors import WsnError, listed

@@ -1,5 +1,7 @@
 """Train a supernet from a config."""
 
+import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,21 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from omegaconf import DictConfig
 
-import wsn._torchvision  # noqa: F401  (before lightning imports torchvision)
 from wsn.callbacks.checkpoint import AtomicCheckpointIO, load_checkpoint
 from wsn.callbacks.pareto_logging import ParetoLogging
 from wsn.config import build
 from wsn.module import SupernetModule
 from wsn.run.folder import checkpoint_of, open_run, save_config
 from wsn.schedule import total_epochs
+
+
+def _quiet() -> None:
+    """Drop what Lightning says that no user of wsn needs: advertising, and that validation is a callback's here."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
+        lambda record: not record.getMessage().startswith(("💡", "TPU available"))
+    )
+    warnings.filterwarnings("ignore", ".*have no `validation_step`.*")
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -29,6 +39,7 @@ def train(cfg: DictConfig) -> float | None:
     """
     cfg, folder = open_run(cfg)
     checkpoint = _checkpoint(cfg)
+    _quiet()
     torch.set_float32_matmul_precision("high")
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build(cfg.data)
@@ -74,11 +85,10 @@ def make_supernet(cfg: DictConfig) -> Any:
 
 def make_trainer(cfg: DictConfig, module: SupernetModule, callbacks: list, loggers: list) -> L.Trainer:
     """Make the Trainer of a config; its epochs are the sum of the method's phases unless the config says."""
-    node = cfg.trainer.copy()
-    strategy = node.pop("strategy", None)
-    node.max_epochs = node.max_epochs or total_epochs(module.method.phases)
-    options = {"strategy": build(strategy)} if strategy is not None else {}
-    return build(node, callbacks=callbacks, logger=loggers, plugins=[AtomicCheckpointIO()], **options)
+    node = {key: value for key, value in cfg.trainer.items() if key != "strategy"}
+    node["max_epochs"] = cfg.trainer.max_epochs or total_epochs(module.method.phases)
+    strategy = {"strategy": build(cfg.trainer.strategy)} if "strategy" in cfg.trainer else {}
+    return build(node, callbacks=callbacks, logger=loggers, plugins=[AtomicCheckpointIO()], **strategy)
 
 
 def _checkpoint(cfg: DictConfig) -> Path | None:
