@@ -25,9 +25,13 @@ DIMENSIONS = (
 )  # fmt: skip
 
 
+def _range(start: int, stop: int, step: int = 1) -> ListConfig:
+    return OmegaConf.create(list(range(start, stop + 1, step)))
+
+
 def register_resolvers() -> None:
     """Add ``${range:start,stop,step}`` (stop included), ``${wsn.id:}`` (four random hex digits) and a basename."""
-    OmegaConf.register_new_resolver("range", lambda a, b, step=1: list(range(a, b + 1, step)), replace=True)
+    OmegaConf.register_new_resolver("range", _range, replace=True)
     OmegaConf.register_new_resolver("wsn.basename", lambda path: Path(path).name, replace=True)
     OmegaConf.register_new_resolver("wsn.id", lambda: secrets.token_hex(2), use_cache=True, replace=True)
 
@@ -55,6 +59,15 @@ def build(node: Any, *args: Any, **kwargs: Any) -> Any:
         raise WsnError(
             f"Cannot make {node['_target_']} from the config node {where!r}: {type(cause).__name__}: {cause}"
         ) from error
+
+
+def compose(conf: Path, overrides: list[str], name: str = "train") -> DictConfig:
+    """Return a config as the command line would make it."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    with initialize_config_dir(str(Path(conf).resolve()), version_base="1.3"):
+        return hydra_compose(name, overrides)
 
 
 def main_errors(run: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
@@ -85,14 +98,17 @@ def check(cfg: DictConfig) -> None:
     Raises:
         WsnError: what was received, what is allowed, and which override mends it.
     """
-    data_root(cfg)
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise WsnError(f"{missing[0]} has no value. Pass it on the command line: {missing[0]}=...")
+    _check_data_root(cfg)
     choices = check_space(cfg.backbone)
     for phase in cfg.method.get("phases") or []:
         _check_phase(phase, choices)
     _positive(cfg, "data.batch_size", "data.eval_batch_size", "optim.lr", "optim.accumulate")
 
 
-def data_root(cfg: DictConfig) -> None:
+def _check_data_root(cfg: DictConfig) -> None:
     """Check that the data folder is given, and exists where the data set cannot be downloaded."""
     root = cfg.data.get("root")
     if root is not None and not cfg.data.get("download", False) and not Path(root).expanduser().is_dir():

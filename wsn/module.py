@@ -33,7 +33,7 @@ class SupernetModule(L.LightningModule):
         clip_norm: largest global gradient norm; None does not clip.
         clip_value: largest absolute value of a gradient entry; None does not clip.
         accumulate: batches per optimizer step; gradients are averaged over them.
-        channels_last: memory format of the images, faster on CPUs and tensor cores.
+        channels_last: memory format of images and weights, faster on CPUs and tensor cores.
         init: initialise the weights by the method's ``init`` (off for pretrained weights).
 
     Raises:
@@ -74,6 +74,8 @@ class SupernetModule(L.LightningModule):
         self.channels_last = channels_last
         if init and method.init is not None:
             method.init(supernet)
+        if channels_last:
+            supernet.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor, subnet=None) -> Tensor:
         """Run a subnet, by default the largest; see :meth:`wsn.supernet.Supernet.forward`."""

@@ -99,7 +99,7 @@ class Dimension:
         scope: ``block`` values are absent where ``depth`` skips the block; the others always count.
 
     Raises:
-        WsnError: no choices, a choice that is not a number, or a wrong number of lists.
+        WsnError: no choices, a choice that is not a number, an even kernel, or a wrong number of lists.
 
     >>> Dimension("kernel", [7, 3, 5], 2, "block").choices
     ((3, 5, 7), (3, 5, 7))
@@ -111,6 +111,9 @@ class Dimension:
 
     def __init__(self, name: str, choices: Any, positions: int = 1, scope: Scope = "network"):
         per_position = _choices_by_position(name, choices, positions)
+        even = [k for c in per_position for k in c if name == "kernel" and k % 2 != 1]
+        if even:
+            raise WsnError(f"kernel: sizes must be odd integers. Received {even[0]}; write e.g. backbone.kernel=[3,5]")
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "choices", per_position)
         object.__setattr__(self, "scope", scope)

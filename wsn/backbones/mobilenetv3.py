@@ -122,9 +122,6 @@ def mobilenetv3_space(depth: Any, kernel: Any, expand: Any, resolution: Any) -> 
     depths = Dimension("depth", depth, len(WIDTHS), "stage")
     stages = [int(choices[-1]) for choices in depths.choices]
     kernels = Dimension("kernel", kernel, sum(stages), "block")
-    even = [k for choices in kernels.choices for k in choices if k % 2 == 0 or k != int(k)]
-    if even:
-        raise WsnError(f"kernel: sizes must be odd integers. Received {even[0]}; write e.g. backbone.kernel=[3,5]")
     expands = Dimension("expand", expand, sum(stages), "block")
     return SearchSpace([depths, kernels, expands, Dimension("resolution", resolution)], stages)
 

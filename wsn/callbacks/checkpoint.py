@@ -32,8 +32,13 @@ class StepCheckpoint(Checkpoint):
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         """Save where it is time; optimizer steps count, not batches."""
         step = trainer.global_step
-        if step != self._saved_at and step % self.every_n_steps == 0:
+        # The last batch of an epoch is saved with the evaluation that follows it, below.
+        if step != self._saved_at and step % self.every_n_steps == 0 and not trainer.is_last_batch:
             self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save after the other callbacks have evaluated: Lightning runs checkpoint callbacks last."""
+        self._save(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the finished weights. An interrupted step is not saved: the last whole one is."""

@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, OmegaConf
 
-from wsn.callbacks.subnet_evaluation import Row
+from wsn.callbacks.subnet_evaluation import Row, logged_step
 from wsn.cost import cost
 from wsn.logging import wandb as wandb_log
 from wsn.module import SupernetModule
@@ -66,7 +66,7 @@ class ParetoLogging(Callback):
         largest = cost(module.supernet, module.supernet.space.max()).macs
         self.hypervolume = Front(rows, OBJECTIVES).hypervolume({"macs": largest, "acc": 0.0}) / largest
         for logger in trainer.loggers:
-            logger.log_metrics({"pareto/hypervolume": self.hypervolume}, step=trainer.global_step)
+            logger.log_metrics({"pareto/hypervolume": self.hypervolume}, step=logged_step(trainer))
 
     def on_results(self, trainer: L.Trainer, module: SupernetModule, rows: list[Row]) -> None:
         """Log the final front, table and picture to W&B."""

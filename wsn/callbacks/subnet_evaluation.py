@@ -123,7 +123,7 @@ class SubnetEvaluation(Callback):
         rank_zero_info(f"  {split} after {rows[0]['phase']}: {text}")
         values = {f"{split}/{k}/{m}": r[m] for k, r in named.items() for m in ("acc", "acc5", "loss")}
         for logger in trainer.loggers:
-            logger.log_metrics({**values, "epoch": rows[0]["epoch"]}, step=trainer.global_step)
+            logger.log_metrics({**values, "epoch": rows[0]["epoch"]}, step=logged_step(trainer))
         for hook in hooks(trainer, "on_subnets_evaluated"):
             hook(trainer, module, rows)
 
@@ -131,6 +131,11 @@ class SubnetEvaluation(Callback):
 def hooks(trainer: L.Trainer, name: str) -> Iterable[Callable]:
     """Return that method of every callback that has it: how wsn's callbacks hear of each other."""
     return [getattr(c, name) for c in trainer.callbacks if hasattr(c, name)]  # type: ignore[attr-defined]
+
+
+def logged_step(trainer: L.Trainer) -> int:
+    """Return the step that Lightning logs under: batches trained so far."""
+    return trainer.fit_loop.epoch_loop._batches_that_stepped
 
 
 def averaged_or_current(trainer: L.Trainer, module: SupernetModule) -> Supernet:

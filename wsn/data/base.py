@@ -34,8 +34,11 @@ class ImageDataModule(L.LightningDataModule):
         cutmix: alpha of CutMix (Yun et al. 2019, arXiv:1905.04899); 0 is off.
         random_erasing: probability of random erasing.
         calibration_images: training images for BN calibration.
+        images_per_epoch: an epoch is a fresh random part of the training set with this many images (over all
+            processes); None: all of it. Makes short phases possible.
         resolution: input resolutions that suit elastic networks on this data; a hint, read by conf/backbone.
         reduction: total stride that suits this data; a hint, read by conf/backbone.
+        width_mult: width of networks that suits this data; a hint, read by conf/backbone.
         num_classes: number of classes.
         in_chans: number of channels.
         name: of the data set.
@@ -53,8 +56,10 @@ class ImageDataModule(L.LightningDataModule):
         cutmix: float = 0.0,
         random_erasing: float = 0.0,
         calibration_images: int = 2000,
+        images_per_epoch: int | None = None,
         resolution: Any = None,
         reduction: int | None = None,
+        width_mult: float | None = None,
         num_classes: int = 10,
         in_chans: int = 3,
         name: str = "images",
@@ -68,8 +73,10 @@ class ImageDataModule(L.LightningDataModule):
         self.image_size = image_size
         self.random_erasing = random_erasing
         self.calibration_images = calibration_images
+        self.images_per_epoch = images_per_epoch
         self.resolution = resolution
         self.reduction = reduction
+        self.width_mult = width_mult
         self.num_classes = num_classes
         self.in_chans = in_chans
         self.name = name
@@ -116,6 +123,7 @@ class ImageDataModule(L.LightningDataModule):
             self._position,
             trainer.global_rank if trainer else 0,
             trainer.world_size if trainer else 1,
+            self.images_per_epoch,
         )
         collate = _Mixed(self.collate, self.mixup, self.seed) if self.mixup else self.collate
         return ResumableLoader(self._train, batch_sampler=sampler, **self._workers(), collate_fn=collate)

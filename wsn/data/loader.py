@@ -34,6 +34,7 @@ class EpochBatchSampler(Sampler):
         position: asked at each start of iteration; a resumed run starts in the middle of an epoch.
         rank: of this process.
         world_size: number of processes.
+        images_per_epoch: serve only this many of each epoch's permutation; None: all.
 
     Raises:
         WsnError: fewer images than one global batch.
@@ -47,11 +48,13 @@ class EpochBatchSampler(Sampler):
         position: Position = lambda: (0, 0),
         rank: int = 0,
         world_size: int = 1,
+        images_per_epoch: int | None = None,
     ):
-        if length < batch_size * world_size:
+        self.served = min(length, images_per_epoch or length)
+        if self.served < batch_size * world_size:
             raise WsnError(
-                f"The training set has {length} images, less than one batch of {batch_size} × {world_size} processes. "
-                f"Set data.batch_size={max(1, length // world_size)} or less"
+                f"An epoch has {self.served} images, less than one batch of {batch_size} × {world_size} processes. "
+                f"Set data.batch_size={max(1, self.served // world_size)} or less"
             )
         self.length = length
         self.batch_size = batch_size
@@ -61,7 +64,7 @@ class EpochBatchSampler(Sampler):
         self.world_size = world_size
 
     def __len__(self) -> int:
-        return self.length // (self.batch_size * self.world_size)
+        return self.served // (self.batch_size * self.world_size)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         epoch, first = self.position()

@@ -33,7 +33,7 @@ def open_run(cfg: DictConfig) -> tuple[DictConfig, Path]:
     folder = Path(cfg.resume)
     saved = read_config(folder)
     for override in _overrides():
-        key, _, value = override.partition("=")
+        key, _, value = override.lstrip("+").partition("=")
         if key == "resume":
             continue
         if OmegaConf.select(saved, key) is None or isinstance(OmegaConf.select(saved, key), DictConfig):

@@ -38,7 +38,7 @@ def train(cfg: DictConfig) -> float | None:
         WsnError: what a user can mend; see the message.
     """
     cfg, folder = open_run(cfg)
-    checkpoint = _checkpoint(cfg)
+    checkpoint, batches = _checkpoint(cfg)
     _quiet()
     torch.set_float32_matmul_precision("high")
     L.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -48,6 +48,9 @@ def train(cfg: DictConfig) -> float | None:
     pareto = ParetoLogging(folder, cfg)
     callbacks = [build(node) for node in cfg.callbacks.values() if node is not None]
     loggers = [build(node) for node in cfg.logger.values() if node is not None]
+    for logger in loggers:
+        if checkpoint and hasattr(logger, "resume_from"):
+            logger.resume_from(batches)
     trainer = make_trainer(cfg, module, [*callbacks, build(cfg.evaluation), pareto], loggers)
     rank_zero_info(f"Run folder: {folder}")
     try:
@@ -91,13 +94,13 @@ def make_trainer(cfg: DictConfig, module: SupernetModule, callbacks: list, logge
     return build(node, callbacks=callbacks, logger=loggers, plugins=[AtomicCheckpointIO()], **strategy)
 
 
-def _checkpoint(cfg: DictConfig) -> Path | None:
-    """Return the checkpoint to go on from, after looking whether it can be read."""
+def _checkpoint(cfg: DictConfig) -> tuple[Path | None, int]:
+    """Return the checkpoint to go on from and the batches trained until then, after looking whether it can be read."""
     if not cfg.resume:
-        return None
+        return None, 0
     path = checkpoint_of(cfg.resume)
-    load_checkpoint(path)
-    return path
+    progress = load_checkpoint(path)["loops"]["fit_loop"]
+    return path, progress["epoch_loop.state_dict"]["_batches_that_stepped"]
 
 
 def _finish(loggers: list) -> None:

@@ -1,0 +1,36 @@
+import random
+
+import pytest
+import torch
+
+import wsn
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def net():
+    """A small supernet with every elastic dimension; tests must leave it as it is."""
+    torch.manual_seed(0)
+    net = wsn.create_supernet(
+        "mobilenetv3", num_classes=10, in_chans=1, width_mult=0.25, resolution=[24, 32], reduction=16
+    )
+    return randomise(net).eval()
+
+
+@pytest.fixture
+def rng():
+    return random.Random(0)
+
+
+@torch.no_grad()
+def randomise(net):
+    """Move every parameter and statistic off its initial value, so that a mix-up cannot hide."""
+    for parameter in net.parameters():
+        parameter.add_(0.05 * torch.randn_like(parameter))
+    for name, buffer in net.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.normal_(0, 0.1)
+        elif name.endswith("running_var"):
+            buffer.uniform_(0.5, 1.5)
+    return net

@@ -1,0 +1,128 @@
+"""Contract: every yaml in conf/ composes, names what exists, and mistakes answer at once."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hydra.utils import get_class, get_method
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from wsn import WsnError
+from wsn.config import build, check, compose
+
+ROOT = Path(__file__).parents[1]
+CONF = ROOT / "conf"
+GROUPS = ["method", "backbone", "sampler", "optim", "scheduler", "callbacks", "evaluation", "logger", "trainer", "data"]
+OPTIONS = [(g, p.stem) for g in GROUPS for p in sorted((CONF / g).glob("*.yaml"))]
+EXPERIMENTS = [("experiment", p.stem) for p in sorted((CONF / "experiment").glob("*.yaml"))]
+DEBUG = [("debug", p.stem) for p in sorted((CONF / "debug").glob("*.yaml"))]
+MISSING = {"imagenet": ["data.root=."], "imagefolder": ["data.root=.", "data.num_classes=10"]}
+
+
+def composed(group, name):
+    extra = MISSING.get(name, []) + (["data.root=."] if group == "experiment" else [])
+    return compose(CONF, [f"{group}={name}", *extra])
+
+
+def targets(node):
+    if isinstance(node, DictConfig):
+        if "_target_" in node:
+            yield node._target_
+        for value in node.values():
+            yield from targets(value)
+    elif isinstance(node, ListConfig):
+        for value in node:
+            yield from targets(value)
+
+
+def exists(target):
+    try:
+        return get_class(target)
+    except ValueError:
+        return get_method(target)
+
+
+@pytest.mark.parametrize(("group", "name"), [*OPTIONS, *EXPERIMENTS, *DEBUG])
+def test_every_option_composes_and_its_targets_exist(group, name):
+    cfg = composed(group, name)
+    OmegaConf.resolve(cfg)
+    check(cfg)
+    assert all(exists(t) for t in targets(cfg))
+
+
+@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda p: str(p.relative_to(CONF)))
+def test_every_file_says_what_it_is(path):
+    first = [line for line in path.read_text().splitlines() if not line.startswith("# @package")][0]
+    assert first.startswith("# ")
+
+
+@pytest.mark.parametrize("name", [p.stem for p in sorted((CONF / "sampler").glob("*.yaml"))])
+def test_every_sampler_stays_in_the_space_and_repeats_itself(net, name):
+    node = composed("sampler", name).sampler
+    a, b = (build(node, space=net.space, seed=1) for _ in range(2))
+    for step in (0, 5, 3):
+        draws = a.sample(step)
+        assert draws == b.sample(step)
+        assert draws
+        assert all(d.subnet in net.space for d in draws)
+
+
+@pytest.mark.parametrize("name", [p.stem for p in sorted((CONF / "backbone").glob("*.yaml"))])
+def test_a_dimensions_name_overrides_its_choices(name):
+    node = {k: v for k, v in composed("backbone", name).backbone.items() if k != "name"}
+    net = build({**node, "resolution": [24]})
+    assert net.space.max().resolution == 24
+
+
+def run(*overrides):
+    start = time.time()
+    command = [sys.executable, "train.py", *overrides]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    return done, time.time() - start
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["method=off"], ["ofa", "plain"]),
+        (["optim.lrr=1"], ["lrr"]),
+        (["backbone.kernel=[4]"], ["odd", "4", "backbone.kernel=[3,5]"]),
+        (["backbone.kernel=[]"], ["empty", "kernel"]),
+        (["backbone.depth=[2,a]"], ["depth", "'a'"]),
+        (["data=imagenet"], ["data.root=..."]),
+        (["data=imagenet", "data.root=/nope"], ["/nope", "data.root=/path"]),
+        (["resume=outputs/nope"], ["outputs/nope", "does not exist"]),
+        (["optim.lr=-1"], ["optim.lr", "-1"]),
+        (["method.phases.1.choices.width=[1]"], ["width", "kernel", "depth"]),
+        (["method.phases.1.choices.kernel=[9]"], ["9", "3, 5, 7"]),
+        (["method.phases.0.choices.kernel=biggest"], ["biggest", "top1"]),
+    ],
+)
+def test_mistakes_give_one_clear_error_before_torch_is_loaded(overrides, words):
+    before = set((ROOT / "outputs").rglob("*"))
+    done, seconds = run(*overrides)
+    assert done.returncode != 0
+    assert all(word in done.stderr for word in words), done.stderr
+    assert "Traceback" not in done.stderr
+    assert set((ROOT / "outputs").rglob("*")) == before  # no folder is left behind
+    # torch alone takes longer to import than this on any machine that runs the suite otherwise idle
+    print(f"{seconds:.2f} s")
+
+
+def test_heavy_packages_are_not_imported_by_the_scripts():
+    code = (
+        "import sys, train, evaluate; print([m for m in ('torch', 'lightning', 'timm', 'wandb') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_bad_targets_name_the_cause():
+    with pytest.raises(WsnError, match=r"wsn\.nope"):
+        build({"_target_": "wsn.nope.Missing"})
+    with pytest.raises(WsnError, match="unexpected keyword argument 'foo'"):
+        build({"_target_": "wsn.schedule.Phase", "name": "a", "epochs": 1, "foo": 2})
+    with pytest.raises(WsnError, match="_target_"):
+        build({"a": 1})

@@ -1,0 +1,223 @@
+"""The optimisation loop against plain torch code that does the same by hand."""
+
+import copy
+from functools import partial
+
+import lightning as L
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+import wsn
+from wsn.callbacks.progressive_shrinking import ProgressiveShrinking
+from wsn.images import at_resolution
+from wsn.losses import soft_cross_entropy
+from wsn.methods.base import Method, RoleLoss
+from wsn.module import SupernetModule, parameter_groups
+from wsn.samplers.base import Draw
+from wsn.samplers.uniform import UniformSampler
+from wsn.schedule import Phase, constant
+
+LR = 0.05
+
+
+def make_net():
+    torch.manual_seed(0)
+    return wsn.create_supernet(
+        "mobilenetv3", num_classes=4, in_chans=1, width_mult=0.25, resolution=[16, 24], reduction=8
+    )
+
+
+class Sandwich(UniformSampler):
+    """Max first, then a random one, then min."""
+
+    def sample(self, step):
+        (draw,) = super().sample(step)
+        return [Draw(self.space.max(), "max"), draw, Draw(self.space.min(), "min")]
+
+
+def in_place(**kwargs):
+    distil = RoleLoss(labels=0.0, distill=1.0, target="max", dropout=False)
+    return Method("sandwich", [Phase("all", 4)], {"max": RoleLoss(), "default": distil}, **kwargs)
+
+
+def data(batches=3, batch_size=8):
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(batches * batch_size, 1, 24, 24, generator=generator)
+    y = torch.randint(0, 4, (batches * batch_size,), generator=generator)
+    return DataLoader(TensorDataset(x, y), batch_size=batch_size)
+
+
+def fit(module, loader, epochs=1, tmp_path=None, **trainer):
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_epochs=epochs,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+        callbacks=[ProgressiveShrinking()],
+        **trainer,
+    )
+    trainer.fit(module, loader)
+    return trainer
+
+
+def make_module(net, method, sampler=Sandwich, momentum=0.9, **kwargs):
+    return SupernetModule(
+        net,
+        method,
+        sampler(net.space, seed=5),
+        partial(torch.optim.SGD, lr=LR, momentum=momentum),
+        constant,
+        **kwargs,
+    )
+
+
+def reference(net, batches, share=1.0, accumulate=1, clip=None):
+    """Train ``net`` by hand: sandwich, in-place distillation, gradients summed (times ``share``)."""
+    sampler = Sandwich(net.space, seed=5)
+    optimizer = torch.optim.SGD(net.parameters(), lr=LR, momentum=0.9)
+    net.train()
+    for i, (x, y) in enumerate(batches):
+        taught = None
+        for subnet, role in sampler.sample(i // accumulate):
+            logits = net(at_resolution(x, subnet), subnet)
+            if role == "max":
+                taught = logits.detach()
+                loss = F.cross_entropy(logits, y)
+            else:
+                loss = soft_cross_entropy(logits, taught)
+            (loss * share / accumulate).backward()
+        if (i + 1) % accumulate == 0 or i + 1 == len(batches):
+            if clip:
+                clip(net.parameters())
+            optimizer.step()
+            optimizer.zero_grad()
+    return net
+
+
+def assert_same_weights(a, b, **tolerance):
+    for (name, p), q in zip(a.named_parameters(), b.parameters(), strict=True):
+        torch.testing.assert_close(p, q, msg=lambda m, n=name: f"{n}: {m}", **tolerance)
+
+
+@pytest.mark.parametrize(("aggregation", "share"), [("sum", 1.0), ("mean", 1 / 3)])
+def test_gradients_are_summed_or_averaged(aggregation, share):
+    net = make_net()
+    expected = reference(copy.deepcopy(net), list(data()), share=share)
+    fit(make_module(net, in_place(aggregation=aggregation)), data())
+    assert_same_weights(net, expected)
+
+
+def test_accumulation_averages_batches_and_flushes_the_last():
+    net = make_net()
+    expected = reference(copy.deepcopy(net), list(data(3)), accumulate=2)
+    module = make_module(net, in_place(), accumulate=2)
+    trainer = fit(module, data(3))
+    assert trainer.global_step == 2
+    # the last step holds one batch of two: its gradient is halved in both
+    assert_same_weights(net, expected)
+
+
+@pytest.mark.parametrize("kind", ["norm", "value"])
+def test_clipping(kind):
+    net = make_net()
+    if kind == "norm":
+        clip = partial(torch.nn.utils.clip_grad_norm_, max_norm=0.1)
+    else:
+        clip = partial(torch.nn.utils.clip_grad_value_, clip_value=0.01)
+    expected = reference(copy.deepcopy(net), list(data()), clip=clip)
+    limit = {"clip_norm": 0.1} if kind == "norm" else {"clip_value": 0.01}
+    fit(make_module(net, in_place(), **limit), data())
+    assert_same_weights(net, expected)
+    with pytest.raises(wsn.WsnError, match="not both"):
+        make_module(net, in_place(), clip_norm=1.0, clip_value=1.0)
+
+
+def test_bfloat16_amp_trains():
+    net = make_net()
+    before = [p.clone() for p in net.parameters()]
+    fit(make_module(net, in_place()), data(), precision="bf16-mixed")
+    assert all(p.dtype == torch.float32 for p in net.parameters())
+    assert any(not torch.equal(p, b) for p, b in zip(net.parameters(), before))
+
+
+def test_the_schedule_is_per_step_and_restarts():
+    net = make_net()
+    phases = [Phase("a", 1, warmup_epochs=1, lr=0.2), Phase("b", 1, lr=0.1)]
+    method = Method("m", phases, {"default": RoleLoss()})
+    rates = []
+
+    class Spy(SupernetModule):
+        def _optimizer_step(self):
+            rates.append(self.optimizers().param_groups[0]["lr"])
+            super()._optimizer_step()
+
+    module = Spy(
+        net,
+        method,
+        UniformSampler(net.space),
+        partial(torch.optim.SGD, lr=LR),
+        lambda progress: 1 - progress,
+        warmup_from=0.5,
+    )
+    fit(module, data(2), epochs=3)
+    assert rates == pytest.approx([0.1, 0.15, 0.2, 0.1, 0.1, 0.05])
+
+
+def test_no_weight_decay_on_norms_and_biases():
+    net = make_net()
+    decayed, plain = parameter_groups(net, 0.1)
+    assert decayed["weight_decay"] == 0.1
+    assert plain["weight_decay"] == 0.0
+    names = {id(p): n for n, p in net.named_parameters()}
+    assert all("bn" in names[id(p)] or names[id(p)].endswith("bias") for p in plain["params"])
+    assert not any("bn" in names[id(p)] or names[id(p)].endswith("bias") for p in decayed["params"])
+    assert len(decayed["params"]) + len(plain["params"]) == len(names)
+
+
+def test_dropout_of_one_role_leaves_the_others():
+    net = make_net()
+    net.model.drop_rate = 0.5
+    rates = {}
+    original = net.view
+
+    def view(subnet):
+        made = original(subnet)
+        made.register_forward_hook(lambda m, *_: rates.update({subnet: m.drop_rate}))
+        return made
+
+    net.view = view
+    batch = next(iter(data()))
+    draws = Sandwich(net.space).sample(0)
+    list(in_place().step(net.train(), batch, draws))
+    assert rates[net.space.max()] == 0.5
+    assert rates[net.space.min()] == 0.0
+    assert net.model.drop_rate == 0.5
+
+
+def test_errors_in_a_method():
+    with pytest.raises(wsn.WsnError, match="no phases"):
+        Method("m", [], {})
+    with pytest.raises(wsn.WsnError, match="sum, mean"):
+        Method("m", [Phase("a", 1)], {}, aggregation="max")
+    with pytest.raises(wsn.WsnError, match="target"):
+        RoleLoss(distill=1.0)
+    with pytest.raises(wsn.WsnError, match="no loss for the role 'min'"):
+        Method("m", [Phase("a", 1)], {"max": RoleLoss()}).role_loss("min")
+    net, batch = make_net(), next(iter(data()))
+    for target in ("max", "teacher"):
+        method = Method("m", [Phase("a", 1)], {"default": RoleLoss(distill=1.0, target=target)})
+        with pytest.raises(wsn.WsnError, match="before|no teacher"):
+            list(method.step(net, batch, [Draw(net.space.min(), "random")]))
+
+
+def test_a_loss_that_is_not_finite_ends_training_with_one_error():
+    net = make_net()
+    with torch.no_grad():
+        net.model.classifier.weight.fill_(float("nan"))
+    with pytest.raises(wsn.WsnError, match=r"max.*nan.*optim.lr"):
+        fit(make_module(net, in_place()), data())

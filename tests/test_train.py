@@ -1,0 +1,147 @@
+"""Whole runs from the command line."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from wsn.pareto import Front, read_csv
+
+ROOT = Path(__file__).parents[1]
+SMALL = [
+    "backbone.width_mult=0.2",
+    "backbone.reduction=32",
+    "backbone.resolution=[24,32]",
+    "data.batch_size=16",
+    "data.val_size=40",
+    "data.eval_batch_size=40",
+    "data.calibration_images=32",
+    "evaluation.panel=2",
+    "trainer.limit_train_batches=3",
+    "trainer.log_every_n_steps=1",
+    "trainer.enable_progress_bar=false",
+    "callbacks.checkpoint.every_n_steps=2",
+    "paths.output_dir=${oc.env:OUT}",
+    *[f"method.phases.{i}.epochs=1" for i in range(6)],
+    "method.phases.0.warmup_epochs=0",
+]
+
+
+def command(script, *overrides, out, check=True):
+    environment = {**os.environ, "OUT": str(out), "PYTHONPATH": str(ROOT / "tests"), "WANDB_MODE": "offline"}
+    done = subprocess.run(
+        [sys.executable, script, *overrides],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+    if check:
+        assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def the_run(out):
+    (config,) = out.rglob("config.yaml")
+    return config.parent
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole")
+    done = command("train.py", *SMALL, out=out)
+    return the_run(out), done
+
+
+def weights(run):
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def test_what_a_run_leaves(finished):
+    run, done = finished
+    assert run.parent.name == "ofa-mobilenet-fashion_mnist_small"
+    rows = read_csv(run / "subnets.csv")
+    last = [r for r in rows if r["split"] == "test"]
+    assert [r["phase"] for r in rows if r["kind"] == "largest" and r["split"] == "val"] == [
+        "full", "kernel", "depth 1", "depth 2", "expand 1", "expand 2",
+    ]  # fmt: skip
+    assert {r["kind"] for r in last} == {"largest", "middle", "smallest", "random"}
+    front = Front.from_json(run / "front.json")
+    assert [r["id"] for r in front] == [r["id"] for r in sorted(last, key=lambda r: r["macs"]) if r["on_front"]]
+    metrics = read_csv(run / "metrics.csv")
+    assert len([r for r in metrics if r.get("train/loss") is not None]) == 18
+    assert any(r.get("test/smallest/acc") is not None for r in metrics)
+    assert any(r.get("pareto/hypervolume") is not None for r in metrics)
+    assert (run / "front.png").stat().st_size > 10_000
+    assert str(run) in done.stdout + done.stderr
+    assert "smallest" in done.stdout
+
+
+def test_evaluate_agrees_with_the_run(finished):
+    run, _ = finished
+    row = next(r for r in read_csv(run / "subnets.csv") if r["split"] == "test" and r["kind"] == "smallest")
+    command("evaluate.py", f"run={run}", f"subnet={row['id']}", out=run)
+    (again,) = read_csv(run / "evaluation.csv")
+    assert {k: again[k] for k in ("id", "macs", "params", "acc", "acc5")} == {
+        k: row[k] for k in ("id", "macs", "params", "acc", "acc5")
+    }
+
+
+@pytest.mark.parametrize("step", [5, pytest.param(17, marks=pytest.mark.slow)])
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(finished, tmp_path, step):
+    whole, _ = finished
+    probe = ["+callbacks.kill._target_=probes.KillAt", f"+callbacks.kill.step={step}"]
+    done = command("train.py", *SMALL, *probe, out=tmp_path, check=False)
+    assert done.returncode == -signal.SIGKILL
+    run = the_run(tmp_path)
+    command("train.py", f"resume={run}", "+callbacks.kill.step=-1", out=tmp_path)
+    assert the_run(tmp_path) == run
+    losses = [
+        [r["train/loss"] for r in read_csv(f / "metrics.csv") if r["train/loss"] is not None] for f in (whole, run)
+    ]
+    assert losses[0] == losses[1]
+    columns = ("id", "kind", "split", "phase", "acc", "loss", "on_front")
+    results = [[[r[c] for c in columns] for r in read_csv(f / "subnets.csv")] for f in (whole, run)]
+    assert results[0] == results[1]
+    a, b = weights(whole), weights(run)
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_a_corrupt_checkpoint_is_one_error_and_the_results_stay(finished, tmp_path):
+    import shutil
+
+    run = tmp_path / "run"
+    shutil.copytree(finished[0], run)
+    checkpoint = run / "checkpoints" / "last.ckpt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    for script, key in (("train.py", "resume"), ("evaluate.py", "run")):
+        done = command(script, f"{key}={run}", out=tmp_path, check=False)
+        assert done.returncode == 1
+        assert "corrupt or truncated" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert read_csv(run / "subnets.csv")
+
+
+def test_plain_trains_one_subnet_alone(tmp_path):
+    small = [s for s in SMALL if "phases" not in s]
+    overrides = [*small, "method=plain", "method.subnet=smallest", "method.phases.0.epochs=1"]
+    command("train.py", *overrides, out=tmp_path)
+    run = the_run(tmp_path)
+    (row,) = [r for r in read_csv(run / "subnets.csv") if r["split"] == "test"]
+    assert row["kind"] == "alone"
+    assert not any("kernel_matrices" in k for k in weights(run))
+
+
+def test_wandb_offline_run(tmp_path):
+    overrides = ["method=plain", "logger=wandb", "logger.wandb.offline=true", "method.phases.0.epochs=1"]
+    command("train.py", *[s for s in SMALL if "phases" not in s], *overrides, out=tmp_path)
+    run = the_run(tmp_path)
+    assert (run / "metrics.csv").exists()
+    assert list(run.rglob("offline-run-*/*.wandb"))
+    assert list(run.rglob("*.table.json"))

@@ -1,0 +1,82 @@
+"""Evaluate subnets of a finished or running run."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from omegaconf import DictConfig
+
+from wsn.callbacks.checkpoint import load_checkpoint
+from wsn.callbacks.subnet_evaluation import progress_bar
+from wsn.config import build
+from wsn.errors import WsnError
+from wsn.evaluation import Candidate, candidates, evaluate, row
+from wsn.logging.results import print_results, read_results
+from wsn.pareto import OBJECTIVES, Front, write_csv
+from wsn.run.folder import checkpoint_of, read_config
+from wsn.run.train import make_supernet
+from wsn.supernet import Supernet
+
+
+def evaluate_run(cfg: DictConfig) -> list[dict[str, Any]]:
+    """Evaluate subnets of the run ``cfg.run`` and write ``evaluation.csv`` beside its results.
+
+    Args:
+        cfg: run, split, subnet, panel, calibrate, data (overrides of single values of the run's data config).
+
+    Raises:
+        WsnError: not a run folder, a corrupt checkpoint, an unknown split or subnet.
+    """
+    folder = Path(cfg.run)
+    if cfg.split not in ("val", "test"):
+        raise WsnError(f"split must be val or test. Received {cfg.split!r}")
+    saved = read_config(folder)
+    for key, value in (cfg.data or {}).items():
+        if key not in saved.data:
+            raise WsnError(f"data.{key} is not an option of this run's data; it has {', '.join(map(str, saved.data))}")
+        saved.data[key] = value
+    net = load_supernet(folder, saved)
+    data = build(saved.data)
+    loader = data.test_dataloader() if cfg.split == "test" else data.val_dataloader()
+    chosen = _chosen(cfg, net, saved, folder)
+    with progress_bar(len(chosen) * len(loader), f"Evaluating {cfg.split}", enabled=True) as advance:
+        metrics = evaluate(
+            net,
+            [c.subnet for c in chosen],
+            loader,
+            data.calibration_batches() if cfg.calibrate else None,
+            data.num_classes,
+            saved.channels_last,
+            advance,
+        )
+    rows = [row(net, c, m, split=cfg.split) for c, m in zip(chosen, metrics)]
+    front = Front(rows, OBJECTIVES)
+    rows = [{**r, "on_front": r in front} for r in rows]
+    write_csv(folder / "evaluation.csv", rows)
+    print_results(rows)
+    rank_zero_info(f"Written: {folder / 'evaluation.csv'}")
+    return rows
+
+
+def load_supernet(folder: str | Path, cfg: DictConfig | None = None) -> Supernet:
+    """Make the supernet of a run and load its weights; the averaged ones where the run kept an average.
+
+    Args:
+        folder: the run folder.
+        cfg: its config, where it is at hand.
+    """
+    cfg = cfg or read_config(folder)
+    net = build(cfg.method).prepare(make_supernet(cfg))
+    state = load_checkpoint(checkpoint_of(folder))["state_dict"]
+    net.load_state_dict({key.removeprefix("supernet."): value for key, value in state.items()})
+    return net.eval()
+
+
+def _chosen(cfg: DictConfig, net: Supernet, saved: DictConfig, folder: Path) -> list[Candidate]:
+    if cfg.subnet is None:
+        return candidates(net, saved.evaluation.named, cfg.panel, saved.evaluation.seed)
+    if isinstance(cfg.subnet, str) and (folder / "subnets.csv").exists():
+        for known in read_results(folder):
+            if known["id"] == cfg.subnet:
+                return [Candidate(known["kind"], net.space.find(known["arch"]))]
+    return [Candidate("given", net.space.find(cfg.subnet))]
