@@ -24,7 +24,7 @@ def backbone_rows(conf: Path) -> list[tuple[str, ...]]:
     import wsn
     from wsn.config import build, compose
 
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for path in sorted((conf / "backbone").glob("*.yaml")):
         cfg = compose(conf, [f"backbone={path.stem}", "data=imagenet", "data.root=."])
         net = build({key: value for key, value in cfg.backbone.items() if key != "name"})

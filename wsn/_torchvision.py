@@ -43,7 +43,7 @@ def repair() -> None:
         for library in sorted(Path(spec.submodule_search_locations[0]).glob("_C*.so")):
             torch.ops.load_library(str(library))
     except OSError:
-        library = torch.library.Library("torchvision", "DEF")
+        schemas = torch.library.Library("torchvision", "DEF")
         for name in ("nms", "qnms"):
-            library.define(name + _SCHEMA)
-        _libraries.append(library)
+            schemas.define(name + _SCHEMA)
+        _libraries.append(schemas)

@@ -123,7 +123,7 @@ def check_space(backbone: Mapping[str, Any]) -> dict[str, set]:
     choices = {}
     for name in DIMENSIONS:
         if name in backbone and backbone[name] is not None:
-            value = backbone[name]
+            value: Any = backbone[name]
             value = OmegaConf.to_container(value) if isinstance(value, ListConfig) else value
             nested = isinstance(value, list) and value and isinstance(value[0], list)
             dimension = Dimension(name, value, len(value) if nested else 1)

@@ -38,8 +38,8 @@ def candidates(net: Supernet, named: Mapping[str, Any], panel: int, seed: int = 
         seed: of the panel; the same panel is evaluated throughout a run.
         pool: random subnets to choose the panel from.
     """
-    chosen = {net.space.find(spec): name for name, spec in reversed(named.items())}
-    result = [Candidate(name, subnet) for subnet, name in reversed(chosen.items())]
+    chosen = {net.space.find(spec): name for name, spec in reversed(list(named.items()))}
+    result = [Candidate(name, subnet) for subnet, name in reversed(list(chosen.items()))]
     result += [Candidate("random", s) for s in spread(net, panel, Random(seed), pool) if s not in chosen]
     return result
 
@@ -142,7 +142,7 @@ def _evaluation_view(net: Supernet, subnet: Subnet, calibration, mode) -> nn.Mod
     return calibrate(view, [b.to(memory_format=mode) for b in calibration], subnet)
 
 
-def _metrics(num_classes: int) -> nn.ModuleDict:
+def _metrics(num_classes: int) -> Any:
     top5 = min(5, num_classes)
     accuracy = MetricCollection(
         {
@@ -154,7 +154,7 @@ def _metrics(num_classes: int) -> nn.ModuleDict:
     return nn.ModuleDict({"accuracy": accuracy, "loss": MeanMetric(sync_on_compute=False)})
 
 
-def _results(metric: nn.ModuleDict) -> dict[str, float]:
+def _results(metric: Any) -> dict[str, float]:
     values = {name: value.item() for name, value in metric["accuracy"].compute().items()}
     return {**values, "loss": metric["loss"].compute().item()}
 

@@ -75,7 +75,7 @@ class SupernetModule(L.LightningModule):
         if init and method.init is not None:
             method.init(supernet)
         if channels_last:
-            supernet.to(memory_format=torch.channels_last)
+            supernet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, subnet=None) -> Tensor:
         """Run a subnet, by default the largest; see :meth:`wsn.supernet.Supernet.forward`."""
@@ -100,7 +100,8 @@ class SupernetModule(L.LightningModule):
             self._optimizer_step()
 
     def _optimizer_step(self) -> None:
-        optimizer, scheduler = self.optimizers(), self.lr_schedulers()
+        optimizer: Any = self.optimizers()
+        scheduler: Any = self.lr_schedulers()
         self._clip(optimizer)
         optimizer.step()
         optimizer.zero_grad()
@@ -133,7 +134,7 @@ class SupernetModule(L.LightningModule):
 
     def _check_finite(self, losses: dict[str, Tensor], batch_idx: int) -> None:
         # On a GPU looking at the value waits for it: look only when it is logged anyway.
-        if self.device.type != "cpu" and (batch_idx + 1) % self.trainer.log_every_n_steps:
+        if self.device.type != "cpu" and (batch_idx + 1) % self.trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
         bad = [role for role, loss in losses.items() if not torch.isfinite(loss)]
         if bad:
@@ -148,11 +149,12 @@ class SupernetModule(L.LightningModule):
         total = torch.stack(list(losses.values())).mean()
         self.log("train/loss", total, prog_bar=True)
         self.log_dict({f"train/loss/{role}": loss for role, loss in losses.items()})
-        self.log("train/lr", self.optimizers().param_groups[0]["lr"], prog_bar=True)
+        optimizer: Any = self.optimizers()
+        self.log("train/lr", optimizer.param_groups[0]["lr"], prog_bar=True)
 
     # -- optimiser and schedule ------------------------------------------------------------------------
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         """Make the optimizer and a per-step schedule that is a pure function of the step."""
         optimizer = self.make_optimizer(parameter_groups(self.supernet, self.weight_decay))
         default_lr = optimizer.param_groups[0]["lr"]

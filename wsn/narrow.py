@@ -8,6 +8,7 @@ channels and permuting its channels are then the same operation, :func:`couple`,
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +63,7 @@ def take(tensor: Tensor, index: Index | None, dim: int) -> Tensor:
     return tensor.index_select(dim, index)
 
 
-def take_channels(leaf: nn.Module, out: Index | None = None, into: Index | None = None) -> nn.Module:
+def take_channels(leaf: Any, out: Index | None = None, into: Index | None = None) -> Any:
     """Return ``leaf`` with some of its output and input channels.
 
     Args:
@@ -130,7 +131,7 @@ def set_parameter(module: nn.Module, name: str, tensor: Tensor | None) -> None:
     module._parameters[name] = tensor  # type: ignore[assignment]
 
 
-def set_kernel(conv: nn.Conv2d, weight: Tensor) -> nn.Conv2d:
+def set_kernel(conv: nn.Conv2d, weight: Tensor) -> nn.Module:
     """Return ``conv`` with another kernel of its own (odd) size and 'same' padding, (O, I, k, k)."""
     clone = shallow(conv)
     set_parameter(clone, "weight", weight)

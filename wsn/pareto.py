@@ -149,8 +149,8 @@ def non_dominated(points: np.ndarray) -> np.ndarray:
         before = np.concatenate([[np.inf], best[:-1]])
         kept = second < before
         same = np.concatenate([[False], (first[1:] == first[:-1]) & (second[1:] == second[:-1])])
-        for i in np.flatnonzero(same):
-            kept[i] = kept[i - 1]
+        for repeated in np.flatnonzero(same):
+            kept[repeated] = kept[repeated - 1]
         mask = np.zeros(count, dtype=bool)
         mask[order] = kept
         return mask

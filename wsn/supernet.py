@@ -1,5 +1,7 @@
 """A supernet: the largest network, its search space, and how a subnet is cut from it as views."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -30,7 +32,7 @@ class Supernet(nn.Module):
 
     def __init__(self, model: nn.Module, space: SearchSpace, in_chans: int, elastic: list[str]):
         super().__init__()
-        self.model = model
+        self.model: Any = model  # nn.Module types every attribute as Tensor | Module
         self.space = space
         self.in_chans = in_chans
         self.elastic = frozenset(elastic)
@@ -146,8 +148,8 @@ class Supernet(nn.Module):
             for (name, parameter), new in zip(block.named_parameters(), permuted.parameters(), strict=True):
                 assert parameter.shape == new.shape, name
                 parameter.copy_(new)
-            for buffer, new in zip(block.buffers(), permuted.buffers(), strict=True):
-                buffer.copy_(new)
+            for buffer, moved in zip(block.buffers(), permuted.buffers(), strict=True):
+                buffer.copy_(moved)
 
 
 def sort_channels(scores: Tensor, bands: list[int] | None = None) -> Tensor:

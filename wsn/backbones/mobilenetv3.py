@@ -74,7 +74,7 @@ class MobileNetV3Supernet(Supernet):
         self.kernel_matrices = nn.ModuleDict()
         for path, sizes in zip(elastic, space.dimensions["kernel"].choices):
             steps = reversed([*pairwise(sizes)])  # largest first; a dict would be sorted by name
-            matrices = [(f"{large}to{small}", torch.eye(small**2)) for small, large in steps]
+            matrices = [(f"{large}to{small}", torch.eye(int(small) ** 2)) for small, large in steps]
             self.kernel_matrices[path.replace(".", "_")] = nn.ParameterDict(matrices)
 
     def segments(self, subnet: Subnet) -> list[tuple[str, Choice]]:
@@ -95,9 +95,9 @@ class MobileNetV3Supernet(Supernet):
         block = self.model.get_submodule(path)
         middle = middle_channels(block, expand)
         view = couple(block, {MIDDLE: middle, SQUEEZED: squeezed_channels(middle)})
-        conv = view._modules["conv_dw"]
+        conv: Any = view._modules["conv_dw"]
         if conv.kernel_size[0] != kernel:
-            matrices = self.kernel_matrices[path.replace(".", "_")]
+            matrices: Any = self.kernel_matrices[path.replace(".", "_")]
             view._modules["conv_dw"] = set_kernel(conv, transform_kernel(conv.weight, kernel, matrices))
         return view
 
@@ -141,7 +141,7 @@ def strides_for(reduction: int) -> tuple[int, ...]:
     return tuple(strides)
 
 
-def middle_channels(block: nn.Module, expand: float) -> int:
+def middle_channels(block: Any, expand: float) -> int:
     """Return the number of middle channels of an inverted residual block, a multiple of 8."""
     return make_divisible(round(block.conv_pw.in_channels * expand), 8)
 

@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, OmegaConf
 
-from wsn.callbacks.subnet_evaluation import Row, logged_step
+from wsn.callbacks.common import logged_step
 from wsn.cost import cost
 from wsn.logging import wandb as wandb_log
 from wsn.module import SupernetModule
@@ -61,14 +61,14 @@ class ParetoLogging(Callback):
             logger.experiment.config.update(config, allow_val_change=True)
             wandb_log.define_metrics(logger.experiment, list(self.cfg.evaluation.named))
 
-    def on_subnets_evaluated(self, trainer: L.Trainer, module: SupernetModule, rows: list[Row]) -> None:
+    def on_subnets_evaluated(self, trainer: L.Trainer, module: SupernetModule, rows: list[dict[str, Any]]) -> None:
         """Log the hypervolume of these rows."""
         largest = cost(module.supernet, module.supernet.space.max()).macs
         self.hypervolume = Front(rows, OBJECTIVES).hypervolume({"macs": largest, "acc": 0.0}) / largest
         for logger in trainer.loggers:
             logger.log_metrics({"pareto/hypervolume": self.hypervolume}, step=logged_step(trainer))
 
-    def on_results(self, trainer: L.Trainer, module: SupernetModule, rows: list[Row]) -> None:
+    def on_results(self, trainer: L.Trainer, module: SupernetModule, rows: list[dict[str, Any]]) -> None:
         """Log the final front, table and picture to W&B."""
         final = [r for r in rows if r["split"] == rows[-1]["split"]]
         for logger in self._wandb(trainer):

@@ -3,9 +3,10 @@
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback, WeightAveraging
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
+from wsn.callbacks.common import averages
 from wsn.module import SupernetModule
 from wsn.schedule import phase_at
 
@@ -52,9 +53,8 @@ class ProgressiveShrinking(Callback):
         if phase.order_channels:
             trained = module.sampler.space if index > 0 else None
             order = module.supernet.order_channels(keep=trained)
-            for callback in trainer.callbacks:  # type: ignore[attr-defined]
-                if isinstance(callback, WeightAveraging) and callback._average_model is not None:
-                    callback._average_model.module.supernet.permute_channels(order)
+            for average in averages(trainer):
+                average.permute_channels(order)
         if phase.fresh_optimizer and index > 0:
             for optimizer in trainer.optimizers:
                 optimizer.state.clear()

@@ -1,20 +1,20 @@
 """Evaluates subnets during and after training, and records every one of them."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch.distributed as dist
-from lightning.pytorch.callbacks import Callback, WeightAveraging
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from wsn.callbacks.common import averages, hooks, logged_step
 from wsn.evaluation import candidates, evaluate, row
 from wsn.logging.results import print_results, read_results, write_results
 from wsn.module import SupernetModule
 from wsn.schedule import phase_at
-from wsn.supernet import Supernet
 
 Row = dict[str, Any]
 
@@ -90,7 +90,7 @@ class SubnetEvaluation(Callback):
         epoch = min(trainer.current_epoch, (trainer.max_epochs or 1) - 1)
         phase = module.method.phases[phase_at(module.method.phases, epoch)[0]].name
         mine = self.chosen[trainer.global_rank :: trainer.world_size]
-        net = averaged_or_current(trainer, module)
+        net = next(iter(averages(trainer)), module.supernet)
         with progress_bar(len(mine) * len(loader), f"Evaluating {split}", trainer.is_global_zero) as advance:
             metrics = evaluate(
                 net,
@@ -126,24 +126,6 @@ class SubnetEvaluation(Callback):
             logger.log_metrics({**values, "epoch": rows[0]["epoch"]}, step=logged_step(trainer))
         for hook in hooks(trainer, "on_subnets_evaluated"):
             hook(trainer, module, rows)
-
-
-def hooks(trainer: L.Trainer, name: str) -> Iterable[Callable]:
-    """Return that method of every callback that has it: how wsn's callbacks hear of each other."""
-    return [getattr(c, name) for c in trainer.callbacks if hasattr(c, name)]  # type: ignore[attr-defined]
-
-
-def logged_step(trainer: L.Trainer) -> int:
-    """Return the step that Lightning logs under: batches trained so far."""
-    return trainer.fit_loop.epoch_loop._batches_that_stepped
-
-
-def averaged_or_current(trainer: L.Trainer, module: SupernetModule) -> Supernet:
-    """Return the averaged weights where a weight-averaging callback keeps some, else the trained ones."""
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, WeightAveraging) and callback._average_model is not None:
-            return callback._average_model.module.supernet
-    return module.supernet
 
 
 class progress_bar:  # noqa: N801  (used like a function)

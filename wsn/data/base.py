@@ -177,7 +177,7 @@ class ImageDataModule(L.LightningDataModule):
 class _Subset(Dataset):
     """Some items of a data set, by index; fetches batches at once where the data set can."""
 
-    def __init__(self, dataset: Dataset, indices: list[int]):
+    def __init__(self, dataset: Any, indices: list[int]):
         self.dataset = dataset
         self.indices = indices
         if hasattr(dataset, "__getitems__"):
@@ -189,8 +189,8 @@ class _Subset(Dataset):
     def __getitem__(self, index: int):
         return self.dataset[self.indices[index]]
 
-    def _items(self, items: list[int]):
-        return self.dataset.__getitems__([self.indices[i] for i in items])  # type: ignore[attr-defined]
+    def _items(self, items: Any) -> Any:
+        return self.dataset.__getitems__([self.indices[i] for i in items])
 
 
 class _TrainSubset(_Subset):

@@ -56,7 +56,7 @@ class ImageFolderData(ImageDataModule):
             self.image_size,
             is_training=True,
             scale=(self.crop_scale_min, 1.0),
-            color_jitter=self.color_jitter,
+            color_jitter=self.color_jitter,  # type: ignore[arg-type]
             auto_augment=self.auto_augment,
             interpolation=self.interpolation,
             re_prob=self.random_erasing,

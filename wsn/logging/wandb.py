@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import WandbLogger
 from wsn.pareto import Front
 
 Row = dict[str, Any]
-COLUMNS = [
+COLUMNS: list[str | int] = [
     "method", "backbone", "dataset", "seed", "subnet_id", "kind", "gmacs", "params_m", "latency_ms", "acc", "on_front",
     "arch_json",
 ]  # fmt: skip

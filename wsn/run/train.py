@@ -21,9 +21,12 @@ from wsn.schedule import total_epochs
 
 def _quiet() -> None:
     """Drop what Lightning says that no user of wsn needs: advertising, and that validation is a callback's here."""
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
-        lambda record: not record.getMessage().startswith(("💡", "TPU available"))
-    )
+    unwanted = ("💡", "TPU available", "`weights_only`")
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logger = logging.getLogger(name)
+        logger.propagate = False  # Hydra's root handler would print everything a second time
+        for handler in logger.handlers:
+            handler.addFilter(lambda record: not record.getMessage().startswith(unwanted))
     warnings.filterwarnings("ignore", ".*have no `validation_step`.*")
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
 
