@@ -95,8 +95,8 @@ def run(*overrides):
         (["data=imagenet", "data.root=/nope"], ["/nope", "data.root=/path"]),
         (["resume=outputs/nope"], ["outputs/nope", "does not exist"]),
         (["optim.lr=-1"], ["optim.lr", "-1"]),
-        (["method.phases.1.choices.width=[1]"], ["width", "kernel", "depth"]),
-        (["method.phases.1.choices.kernel=[9]"], ["9", "3, 5, 7"]),
+        (["+method.phases.1.choices.width=[1]"], ["width", "kernel", "depth"]),
+        (["+method.phases.1.choices.kernel=[9]"], ["9", "3, 5, 7"]),
         (["method.phases.0.choices.kernel=biggest"], ["biggest", "top1"]),
     ],
 )

@@ -102,6 +102,18 @@ def test_modes_and_rates_of_a_view_are_its_own(net):
     assert net.model.drop_rate == 0.0
 
 
+def test_hooks_of_a_view_are_its_own(net):
+    called = []
+    view = net.view(net.space.min())
+    view.register_forward_hook(lambda *_: called.append("view"))
+    view.conv_stem.register_forward_pre_hook(lambda *_: called.append("stem"))
+    x = torch.randn(1, 1, 32, 32)
+    net(x, net.space.min())
+    assert called == []
+    view(x)
+    assert called == ["stem", "view"]
+
+
 def test_views_made_in_inference_mode_do_not_reach_training(net):
     subnet, x = net.space.min(), torch.randn(2, 1, 32, 32)
     with torch.inference_mode():

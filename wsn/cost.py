@@ -1,7 +1,9 @@
 """What a subnet costs: exact multiply-adds and parameters, fast enough for search."""
 
 import copy
+import sys
 from dataclasses import dataclass
+from types import ModuleType
 from weakref import WeakKeyDictionary
 
 import torch
@@ -111,3 +113,13 @@ def _to_meta(net: Supernet) -> Supernet:
 
 
 _TABLES: "WeakKeyDictionary[Supernet, CostTable]" = WeakKeyDictionary()
+
+
+class _CallableModule(ModuleType):
+    """Lets ``wsn.cost(net, subnet)`` work after ``import wsn.cost`` has put this module in the function's place."""
+
+    def __call__(self, net: Supernet, subnet: Subnet) -> Cost:
+        return cost(net, subnet)
+
+
+sys.modules[__name__].__class__ = _CallableModule

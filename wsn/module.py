@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from wsn.data.loader import key_of
 from wsn.errors import WsnError
 from wsn.methods.base import Batch, Method
 from wsn.samplers.base import Sampler
@@ -86,6 +87,8 @@ class SupernetModule(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Train the subnets that the sampler draws for this optimizer step."""
         batch = self._memory_format(batch)
+        # Dropout draws from the global generator: keyed by the batch, a resumed run draws what it would have drawn.
+        torch.manual_seed(key_of(self.sampler.seed, self.batches_done, self.global_rank))
         steps = self._steps_now(batch_idx)
         draws = self.sampler.sample(self.global_step)
         losses: dict[str, list[Tensor]] = {}
@@ -98,6 +101,11 @@ class SupernetModule(L.LightningModule):
         self._log_step(means)
         if steps:
             self._optimizer_step()
+
+    @property
+    def batches_done(self) -> int:
+        """Batches that this training has begun, over all epochs; in the checkpoint."""
+        return self.trainer.fit_loop.epoch_loop.batch_progress.total.ready
 
     def _optimizer_step(self) -> None:
         optimizer: Any = self.optimizers()

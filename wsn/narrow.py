@@ -6,6 +6,7 @@ channels and permuting its channels are then the same operation, :func:`couple`,
 """
 
 import copy
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,12 +31,26 @@ class Coupling:
     into: tuple[str, ...] = ()
 
 
+# A hook that is registered on a view must not run in the supernet.
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_pre_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+)
+
+
 def shallow(module: nn.Module) -> nn.Module:
     """Copy one module: its own dictionaries, the same tensors and the same children."""
     clone = module.__class__.__new__(module.__class__)
     state = module.__dict__.copy()
     for table in ("_parameters", "_buffers", "_modules"):
         state[table] = state[table].copy()
+    for table in _HOOKS:
+        state[table] = OrderedDict(state[table]) if state[table] else OrderedDict()
     _state(clone).update(state)
     return clone
 
@@ -74,7 +89,7 @@ def take_channels(leaf: Any, out: Index | None = None, into: Index | None = None
     Raises:
         TypeError: a layer of another kind.
     """
-    clone = shallow(leaf)
+    clone: Any = shallow(leaf)
     if isinstance(leaf, nn.Conv2d):
         depthwise = leaf.groups > 1
         weight = take(take(leaf.weight, out, 0), None if depthwise else into, 1)
@@ -91,13 +106,13 @@ def take_channels(leaf: Any, out: Index | None = None, into: Index | None = None
         set_parameter(clone, "weight", take(take(leaf.weight, out, 0), into, 1))
         if leaf.bias is not None:
             set_parameter(clone, "bias", take(leaf.bias, out, 0))
-        out_features, in_features = clone.weight.shape
+        out_features, in_features = clone._parameters["weight"].shape
         _state(clone).update(out_features=out_features, in_features=in_features)
     elif isinstance(leaf, nn.modules.batchnorm._BatchNorm):
         for name in ("weight", "bias"):
-            set_parameter(clone, name, take(leaf._parameters[name], out, 0))
+            set_parameter(clone, name, take(getattr(leaf, name), out, 0))
         for name in ("running_mean", "running_var"):
-            clone._buffers[name] = take(leaf._buffers[name], out, 0)
+            clone._buffers[name] = take(getattr(leaf, name), out, 0)
         _state(clone).update(num_features=len(clone._buffers["running_mean"]))
     elif not isinstance(leaf, nn.Identity):
         raise TypeError(f"Cannot take channels of {type(leaf).__name__}; wsn narrows Conv2d, Linear and BatchNorm2d")

@@ -116,7 +116,7 @@ class ImageDataModule(L.LightningDataModule):
         self.setup()
         assert self._train is not None
         trainer = self.trainer
-        sampler = EpochBatchSampler(
+        self._order = EpochBatchSampler(
             len(self._train),  # type: ignore[arg-type]
             self.batch_size,
             self.seed,
@@ -126,7 +126,7 @@ class ImageDataModule(L.LightningDataModule):
             self.images_per_epoch,
         )
         collate = _Mixed(self.collate, self.mixup, self.seed) if self.mixup else self.collate
-        return ResumableLoader(self._train, batch_sampler=sampler, **self._workers(), collate_fn=collate)
+        return ResumableLoader(self._train, batch_sampler=self._order, **self._workers(), collate_fn=collate)
 
     def val_dataloader(self) -> DataLoader:
         """Return the loader of the held-out part of the training set."""
@@ -161,7 +161,16 @@ class ImageDataModule(L.LightningDataModule):
         if self.trainer is None:
             return 0, 0
         done = self.trainer.fit_loop.epoch_loop.batch_progress.total.ready
-        return divmod(done, int(self.trainer.num_training_batches) or 1)
+        return divmod(done, self._batches_per_epoch())
+
+    def _batches_per_epoch(self) -> int:
+        """Return how many batches the trainer takes of an epoch: not known to it yet while it restores loaders."""
+        assert self.trainer is not None
+        known = self.trainer.num_training_batches
+        if known != float("inf"):
+            return max(1, int(known))
+        served, limit = len(self._order), self.trainer.limit_train_batches
+        return max(1, min(served, limit) if isinstance(limit, int) else int(served * limit))
 
     def _plain_loader(self, dataset: Dataset) -> DataLoader:
         return DataLoader(dataset, self.eval_batch_size, collate_fn=self.collate, **self._workers())
@@ -171,6 +180,7 @@ class ImageDataModule(L.LightningDataModule):
             "num_workers": self.num_workers,
             "pin_memory": torch.cuda.is_available(),
             "persistent_workers": self.num_workers > 0,
+            "generator": torch.Generator(),  # a DataLoader draws a seed at each start: not from the global one
         }
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -52,9 +53,9 @@ def read_results(folder: str | Path) -> list[Row]:
 
 def print_results(rows: Sequence[Row], console: Console | None = None) -> None:
     """Print one line per subnet, ascending in MACs; a star marks the front."""
-    table = Table(title=f"Subnets on the {rows[0]['split']} split" if rows else None)
-    table.add_column("subnet")
-    table.add_column("kind")
+    table = Table(title=f"Subnets on the {rows[0]['split']} split" if rows else None, box=box.SIMPLE_HEAD)
+    table.add_column("subnet", no_wrap=True)
+    table.add_column("kind", no_wrap=True)
     for column in ("MACs (M)", "params (M)", "top-1 (%)", "top-5 (%)", "loss"):
         table.add_column(column, justify="right")
     table.add_column("front", justify="center")
