@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from wsn.errors import WsnError
@@ -64,8 +65,9 @@ def read_config(folder: str | Path) -> DictConfig:
     return cfg
 
 
+@rank_zero_only
 def save_config(cfg: DictConfig, folder: Path) -> None:
-    """Write the resolved config into the run folder, which is made."""
+    """Write the resolved config into the run folder, which is made; by the first process only."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f".{CONFIG}"
