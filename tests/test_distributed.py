@@ -6,7 +6,7 @@ from test_train import SMALL, command, the_run, weights
 
 from wsn.pareto import read_csv
 
-pytestmark = pytest.mark.ddp
+pytestmark = [pytest.mark.ddp, pytest.mark.slow]
 BASE = [s for s in SMALL if not s.startswith(("data.batch_size", "trainer.limit"))]
 BASE += ["data.batch_size=8", "data.images_per_epoch=null", "backbone.drop_rate=0"]  # dropout draws differ by rank
 

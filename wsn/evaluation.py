@@ -80,9 +80,9 @@ def calibrate(view: nn.Module, batches: Sequence[Tensor], subnet: Subnet) -> nn.
     """
     set_dropout(view, on=False)
     own_statistics(view)
-    device = next(view.parameters()).device
+    like = next(view.parameters())
     with torch.no_grad():
-        update_bn([at_resolution(b.to(device), subnet) for b in batches], view)
+        update_bn([at_resolution(b.to(like.device, like.dtype), subnet) for b in batches], view)
     return view.eval()
 
 
@@ -119,13 +119,13 @@ def evaluate(
     Returns:
         for each subnet ``acc`` (top-1) and ``acc5`` in [0, 1], and ``loss`` (cross-entropy, nats).
     """
-    device = next(net.parameters()).device
+    device, dtype = next(net.parameters()).device, next(net.parameters()).dtype
     mode = torch.channels_last if channels_last else torch.contiguous_format
     with torch.no_grad():
         views = [_evaluation_view(net, s, calibration, mode) for s in subnets]
         metrics = [_metrics(num_classes).to(device) for _ in subnets]
         for images, labels in loader:
-            images, labels = images.to(device, memory_format=mode), labels.to(device)
+            images, labels = images.to(device, dtype, memory_format=mode), labels.to(device)
             for subnet, view, metric in zip(subnets, views, metrics):
                 logits = view(at_resolution(images, subnet)).float()
                 metric["accuracy"].update(logits, labels)
