@@ -8,7 +8,8 @@ from wsn.pareto import read_csv
 
 pytestmark = [pytest.mark.ddp, pytest.mark.slow]
 BASE = [s for s in SMALL if not s.startswith(("data.batch_size", "trainer.limit"))]
-BASE += ["data.batch_size=8", "data.images_per_epoch=null", "backbone.drop_rate=0"]  # dropout draws differ by rank
+# Dropout draws differ by rank. In float32 BN over a few values amplifies rounding; in float64 equality is strict.
+BASE += ["data.batch_size=8", "data.images_per_epoch=null", "backbone.drop_rate=0", "trainer.precision=64-true"]
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +28,6 @@ def test_two_processes_equal_one(single, tmp_path, trainer):
     one, two = weights(single), weights(run)
     for name, value in one.items():
         if "running" not in name and "num_batches" not in name:  # each rank has statistics of its own
-            torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+            torch.testing.assert_close(two[name], value, rtol=1e-7, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
     evaluated = [[r["id"] for r in read_csv(folder / "subnets.csv")] for folder in (single, run)]
     assert evaluated[0] == evaluated[1]

@@ -91,7 +91,7 @@ class CostTable:
     def _measure(self, name: str, choice: Choice, shape: Shape) -> tuple[int, int, Shape]:
         net = self._meta
         module = net.narrow(name, choice) if name in net.elastic else net.segment(name)
-        macs, out = count_macs(module, torch.empty(shape, device="meta"))
+        macs, out = count_macs(module, torch.empty(shape, device="meta", dtype=torch.float32))
         return macs, sum(p.numel() for p in module.parameters()), tuple(out.shape)
 
 
@@ -109,7 +109,7 @@ def _to_meta(net: Supernet) -> Supernet:
     for p in net.parameters():
         memo[id(p)] = nn.Parameter(torch.empty_like(p, device="meta"), requires_grad=False)
     with torch.inference_mode(False):
-        return copy.deepcopy(net, memo).eval()
+        return copy.deepcopy(net, memo).float().eval()
 
 
 _TABLES: "WeakKeyDictionary[Supernet, CostTable]" = WeakKeyDictionary()
