@@ -16,8 +16,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from wsn.dimension import Dimension
 from wsn.errors import WsnError, listed
-from wsn.space import Dimension
 
 DIMENSIONS = (
     "depth", "width", "kernel", "expand", "resolution", "embed_dim", "heads", "mlp_ratio", "ffn", "patch_size",
@@ -29,8 +29,17 @@ def _range(start: int, stop: int, step: int = 1) -> ListConfig:
     return OmegaConf.create(list(range(start, stop + 1, step)))
 
 
+def _linspace(start: float, stop: float, count: int) -> ListConfig:
+    return OmegaConf.create([round(start + (stop - start) * i / (count - 1), 6) for i in range(count)])
+
+
 def register_resolvers() -> None:
-    """Add ``${range:start,stop,step}`` (stop included), ``${wsn.id:}`` (four random hex digits) and a basename."""
+    """Add resolvers.
+
+    ``${range:start,stop,step}`` (stop included), ``${linspace:start,stop,count}``, ``${wsn.id:}`` (four random hex
+    digits), and a basename.
+    """
+    OmegaConf.register_new_resolver("linspace", _linspace, replace=True)
     OmegaConf.register_new_resolver("range", _range, replace=True)
     OmegaConf.register_new_resolver("wsn.basename", lambda path: Path(path).name, replace=True)
     OmegaConf.register_new_resolver("wsn.id", lambda: secrets.token_hex(2), use_cache=True, replace=True)
@@ -105,7 +114,7 @@ def check(cfg: DictConfig) -> None:
     choices = check_space(cfg.backbone)
     for phase in cfg.method.get("phases") or []:
         _check_phase(phase, choices)
-    _positive(cfg, "data.batch_size", "data.eval_batch_size", "optim.lr", "optim.accumulate")
+    _positive(cfg, "budget_gmacs", "data.batch_size", "data.eval_batch_size", "optim.lr", "optim.accumulate")
 
 
 def _check_data_root(cfg: DictConfig) -> None:

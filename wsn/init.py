@@ -26,3 +26,19 @@ def he_fan_out(net: Supernet) -> None:
             continue
         if module.bias is not None:
             module.bias.zero_()
+
+
+@torch.no_grad()
+def zero_gamma(net: Supernet) -> None:
+    """He initialisation by fan-out, with the last norm of every residual block at zero: blocks start as the identity.
+
+    Source: BigNAS, Yu et al. 2020, arXiv:2003.11142, §3.1; released re-implementations
+    (``zero_residual_block_bn_weights``), after Goyal et al. 2017, arXiv:1706.02677, §5.1.
+    """
+    he_fan_out(net)
+    for block in net.model.modules():
+        if not getattr(block, "has_skip", False):
+            continue
+        norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.affine]
+        if norms:
+            norms[-1].weight.zero_()

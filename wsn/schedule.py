@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from wsn.errors import WsnError
@@ -20,30 +21,35 @@ class Phase:
         epochs: length after warm-up.
         warmup_epochs: linear warm-up before it, in epochs.
         lr: peak learning rate; None takes the optimizer's.
-        num_subnets: subnets per optimizer step; None leaves the sampler's.
+        roles: of the subnets of an optimizer step, in order; None leaves the sampler's. See
+            :class:`wsn.samplers.base.Sampler`.
         choices: dimension → candidate choices, or ``"top1"``, ``"top2"`` ... for the largest ones;
             dimensions left out have all of theirs.
-        role: role given to the sampled subnets; None leaves the sampler's.
         order_channels: sort channels by importance before the phase, within the bands of the widths that the
             phase before trained.
         fresh_optimizer: forget momentum at the start.
+        continue_lr: go on along the learning rate curve of the phase before, which then spans both.
     """
 
     name: str
     epochs: int
     warmup_epochs: int = 0
     lr: float | None = None
-    num_subnets: int | None = None
+    roles: Sequence[str] | None = None
     choices: Mapping[str, Any] = field(default_factory=dict)
-    role: str | None = None
     order_channels: bool = False
     fresh_optimizer: bool = True
+    continue_lr: bool = False
 
     def __post_init__(self):
         if self.epochs < 1 or self.warmup_epochs < 0:
             raise WsnError(
                 f"Phase {self.name!r}: epochs must be at least 1 and warmup_epochs at least 0. "
                 f"Received epochs={self.epochs}, warmup_epochs={self.warmup_epochs}"
+            )
+        if self.continue_lr and (self.warmup_epochs or self.lr is not None):
+            raise WsnError(
+                f"Phase {self.name!r} goes on along a curve (continue_lr): it has no lr or warm-up of its own"
             )
 
     @property
@@ -75,18 +81,22 @@ def learning_rate(phases: Sequence[Phase], curve: Curve, epoch: float, default_l
     """Return the learning rate after ``epoch`` epochs (fractions count).
 
     Args:
-        phases: the phases; each restarts the curve.
+        phases: the phases; each restarts the curve, unless it says ``continue_lr``.
         curve: share of the peak by progress in the phase after warm-up.
         epoch: epochs done since the start of training.
         default_lr: the peak where a phase has none.
         warmup_from: share of the peak at which warm-up starts.
     """
     index, done = phase_at(phases, epoch)
+    while phases[index].continue_lr and index > 0:
+        index -= 1
+        done += phases[index].length
     phase = phases[index]
     peak = default_lr if phase.lr is None else phase.lr
     if done < phase.warmup_epochs:
         return peak * (warmup_from + (1 - warmup_from) * done / phase.warmup_epochs)
-    return peak * curve(min((done - phase.warmup_epochs) / phase.epochs, 1.0))
+    length = phase.epochs + sum(p.length for p in takewhile(lambda p: p.continue_lr, phases[index + 1 :]))
+    return peak * curve(min((done - phase.warmup_epochs) / length, 1.0))
 
 
 def cosine(progress: float, final: float = 0.0) -> float:
@@ -106,3 +116,24 @@ def constant(progress: float) -> float:
 def linear(progress: float, final: float = 0.0) -> float:
     """Return a straight line from 1 to ``final``."""
     return 1 - (1 - final) * progress
+
+
+def exponential(progress: float, floor: float = 0.05, floor_at: float = 0.6557) -> float:
+    """Return an exponential decay that reaches ``floor`` at progress ``floor_at`` and stays there.
+
+    BigNAS's "exponentially decaying with constant ending" (Yu et al. 2020, arXiv:2003.11142, §3.1): 0.97 every 2.4
+    epochs, not below 5 %, is reached at epoch 2.4 · ln 0.05 / ln 0.97 = 236 of 360, a share of 0.6557.
+
+    >>> exponential(0.0), exponential(0.6557), exponential(1.0)
+    (1.0, 0.05, 0.05)
+    """
+    return max(floor, floor ** (progress / floor_at))
+
+
+def step(progress: float, at: Sequence[float] = (0.3, 0.6, 0.9), factor: float = 0.1) -> float:
+    """Return 1, times ``factor`` for each of ``at`` that is reached.
+
+    >>> [round(step(p), 3) for p in (0.0, 0.3, 0.95)]
+    [1.0, 0.1, 0.001]
+    """
+    return factor ** sum(progress >= p for p in at)

@@ -10,12 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any, Literal
+from typing import Any
 
+from wsn.dimension import Choice, Dimension
 from wsn.errors import WsnError, listed
-
-Scope = Literal["network", "stage", "block"]
-Choice = int | float
 
 
 class Subnet(Mapping):
@@ -84,98 +82,39 @@ class Subnet(Mapping):
         return json.dumps({name: _plain(value) for name, value in self._values.items()}, separators=(",", ":"))
 
 
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
-@dataclass(frozen=True, init=False)
-class Dimension:
-    """One elastic dimension: a name and, for each position, its choices in ascending order.
+@dataclass(frozen=True)
+class Follow:
+    """How the choices of one dimension follow another's.
 
     Args:
-        name: field term: ``depth``, ``kernel``, ``expand``, ``resolution``, ``width`` ...
-        choices: values for every position, or one list of values per position.
-        positions: number of positions (1 for a dimension of the whole network).
-        scope: ``block`` values are absent where ``depth`` skips the block; the others always count.
-
-    Raises:
-        WsnError: no choices, a choice that is not a number, an even kernel, or a wrong number of lists.
-
-    >>> Dimension("kernel", [7, 3, 5], 2, "block").choices
-    ((3, 5, 7), (3, 5, 7))
+        leader: the other dimension.
+        at: for each position, the leader's position.
+        maps: for each position, the leader's choice → this dimension's choice.
     """
 
-    name: str
-    choices: tuple[tuple[Choice, ...], ...]
-    scope: Scope
+    leader: str
+    at: tuple[int, ...]
+    maps: tuple[Mapping[Choice, Choice], ...]
 
-    def __init__(self, name: str, choices: Any, positions: int = 1, scope: Scope = "network"):
-        per_position = _choices_by_position(name, choices, positions)
-        even = [k for c in per_position for k in c if name == "kernel" and k % 2 != 1]
-        if even:
-            raise WsnError(f"kernel: sizes must be odd integers. Received {even[0]}; write e.g. backbone.kernel=[3,5]")
-        object.__setattr__(self, "name", name)
-        object.__setattr__(self, "choices", per_position)
-        object.__setattr__(self, "scope", scope)
+    def values(self, leader: Sequence[Any]) -> list[Any]:
+        """Return this dimension's choices for those of the leader."""
+        return [m.get(leader[p]) for p, m in zip(self.at, self.maps)]
 
-    def __len__(self) -> int:
-        return len(self.choices)
-
-    def describe(self) -> str:
-        """Return ``name: values (how many positions)`` for error messages."""
-        if len(set(self.choices)) == 1:
-            values = "{" + listed(self.choices[0]) + "}"
-        else:
-            values = "[" + ", ".join("{" + listed(c) + "}" for c in self.choices) + "]"
-        return f"{self.name}: {values}" + (f" × {len(self)} {self.scope}s" if self.scope != "network" else "")
-
-    def restrict(self, choices: Any) -> "Dimension":
-        """Return this dimension with fewer choices.
-
-        Args:
-            choices: values that it has (as for the constructor), or ``"top1"``, ``"top2"`` ... for its
-                largest ones at each position.
-        """
-        if isinstance(choices, str):
-            if not choices.removeprefix("top").isdigit() or choices == "top0":
-                raise WsnError(f"{self.name}: expected values, or top1, top2 ... Received {choices!r}")
-            choices = [c[-int(choices.removeprefix("top")) :] for c in self.choices]
-        narrowed = Dimension(self.name, choices, len(self), self.scope)
-        for position, (few, all_) in enumerate(zip(narrowed.choices, self.choices)):
-            unknown = [c for c in few if c not in all_]
-            if unknown:
-                at = "" if len(self) == 1 else f" at position {position}"
-                raise WsnError(
-                    f"{self.name}: received the choice {listed(unknown)}{at}; allowed are {listed(all_)}. "
-                    f"Widen the space with backbone.{self.name}=[...] or leave the choice out."
-                )
-        return narrowed
-
-
-def _choices_by_position(name: str, choices: Any, positions: int) -> tuple[tuple[Choice, ...], ...]:
-    if isinstance(choices, str) or not isinstance(choices, Iterable):
-        choices = [choices]
-    choices = list(choices)
-    nested = [isinstance(c, Sequence) and not isinstance(c, str) for c in choices]
-    if any(nested):
-        if not all(nested) or len(choices) != positions:
+    def narrow(self, leader: Dimension, follower: Dimension) -> Dimension:
+        """Return the leader without the choices whose followers were taken away."""
+        choices = [list(c) for c in leader.choices]
+        for p, mapping, kept in zip(self.at, self.maps, follower.choices):
+            choices[p] = [c for c in choices[p] if mapping[c] in kept]
+        if not all(choices):
             raise WsnError(
-                f"{name}: expected one list of choices, or {positions} lists (one per position). "
-                f"Received {len(choices)} entries: {choices}"
+                f"{follower.name} follows {leader.name} in this space, and no choices of both go together. Restrict "
+                f"{leader.name} alone"
             )
-        lists = [list(c) for c in choices]
-    else:
-        lists = [choices] * positions
-    for values in lists:
-        bad = [v for v in values if isinstance(v, bool) or not isinstance(v, int | float) or v <= 0]
-        if bad:
-            raise WsnError(f"{name}: every choice must be a positive number. Received {bad[0]!r} in {values}")
-        if not values:
-            raise WsnError(
-                f"{name}: the search space is empty, because this dimension has no choices. "
-                f"Give at least one, e.g. backbone.{name}=[...]"
-            )
-    return tuple(tuple(sorted(set(values))) for values in lists)
+        return Dimension(leader.name, choices, len(leader), leader.scope)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 class SearchSpace:
@@ -187,6 +126,7 @@ class SearchSpace:
     Args:
         dimensions: the elastic dimensions.
         stages: the largest number of blocks of each stage.
+        coupled: dimension → the dimension whose choices its own follow, see :meth:`couple`.
 
     >>> depth, kernel = Dimension("depth", [1, 2], 1, "stage"), Dimension("kernel", [3, 5], 2, "block")
     >>> space = SearchSpace([depth, kernel], stages=[2])
@@ -196,7 +136,12 @@ class SearchSpace:
     Subnet(depth=[2], kernel=[5, 5])
     """
 
-    def __init__(self, dimensions: Iterable[Dimension], stages: Sequence[int] = ()):
+    def __init__(
+        self,
+        dimensions: Iterable[Dimension],
+        stages: Sequence[int] = (),
+        coupled: Mapping[str, "Follow"] | None = None,
+    ):
         self.dimensions = {d.name: d for d in dimensions}
         self.stages = tuple(stages)
         blocks = sum(self.stages)
@@ -209,6 +154,7 @@ class SearchSpace:
                 bad = [c for c in choices if c != int(c) or c > largest]
                 if bad:
                     raise WsnError(f"depth: stage {stage} has {largest} blocks. Received {bad[0]}")
+        self.coupled = dict(coupled or {})
 
     # -- making subnets ---------------------------------------------------------------------------
 
@@ -231,6 +177,13 @@ class SearchSpace:
             full[name] = [c[-1] for c in dim.choices] if value is None else self._spread(dim, value)
         subnet = self._canonical(full)
         self._check(subnet)
+        for name in values.keys() & self.coupled.keys():
+            wanted = self._canonical(full, follow=False)[name]
+            if wanted != subnet[name]:
+                raise WsnError(
+                    f"{name}: it follows {self.coupled[name].leader} here, which gives {_plain(subnet[name])}. "
+                    f"Received {values[name]}; leave {name} out"
+                )
         return subnet
 
     def max(self) -> Subnet:
@@ -281,6 +234,8 @@ class SearchSpace:
             for n, d in self.dimensions.items()
         }
         for name, dim in self.dimensions.items():
+            if name in self.coupled:
+                continue
             for position, (value, choices) in enumerate(zip(self._positions(subnet, name), dim.choices)):
                 if value is None:
                     continue
@@ -368,10 +323,11 @@ class SearchSpace:
     def size(self) -> int:
         """Count the different networks exactly (skipped blocks are not counted)."""
         total = 1
-        for d in self.dimensions.values():
+        free = [d for d in self.dimensions.values() if d.name not in self.coupled]
+        for d in free:
             if d.scope != "block" and d.name != "depth":
                 total *= math.prod(len(c) for c in d.choices)
-        block_dims = [d for d in self.dimensions.values() if d.scope == "block"]
+        block_dims = [d for d in free if d.scope == "block"]
         depth = self.dimensions.get("depth")
         first = 0
         for stage, blocks in enumerate(self.stages):
@@ -382,12 +338,49 @@ class SearchSpace:
         return total
 
     def restrict(self, **choices: Any) -> "SearchSpace":
-        """Return the sub-space with fewer choices in some dimensions; its subnets are this space's."""
+        """Return the sub-space with fewer choices in some dimensions; its subnets are this space's.
+
+        Raises:
+            WsnError: an unknown dimension or choice, or choices of coupled dimensions that do not go together.
+        """
         unknown = [name for name in choices if name not in self.dimensions]
         if unknown:
             raise WsnError(f"Unknown dimension {listed(unknown)}. This space has:\n{self.describe()}")
         dimensions = [d.restrict(choices[n]) if n in choices else d for n, d in self.dimensions.items()]
-        return SearchSpace(dimensions, self.stages)
+        few = {d.name: d for d in dimensions}
+        for name, follow in self.coupled.items():
+            few[follow.leader] = follow.narrow(few[follow.leader], few[name])
+        return SearchSpace(few.values(), self.stages, self.coupled)
+
+    def couple(self, **leaders: str) -> "SearchSpace":
+        """Return the sub-space in which dimensions follow others: the i-th choice goes with the leader's i-th.
+
+        CompOFA's heuristic is ``space.couple(expand="depth")``: deep stages are wide, shallow ones narrow, 3⁵ = 243
+        combinations where all of them are 2·10¹⁰ (Sahni et al. 2021, arXiv:2104.12642, §3).
+
+        Args:
+            **leaders: dimension → the one that it follows: of the same scope, or depth of the stage or a dimension
+                of the whole network.
+
+        Raises:
+            WsnError: an unknown dimension, or a different number of choices.
+
+        >>> depth, expand = Dimension("depth", [1, 2], 1, "stage"), Dimension("expand", [3, 6], 2, "block")
+        >>> space = SearchSpace([depth, expand], stages=[2]).couple(expand="depth")
+        >>> [space.subnet(depth=d).expand for d in (1, 2)]
+        [(3, None), (6, 6)]
+        >>> space.size()
+        2
+        """
+        names = {*leaders, *leaders.values()}
+        unknown = [name for name in names if name not in self.dimensions]
+        if unknown:
+            raise WsnError(f"Unknown dimension {listed(unknown)}. This space has:\n{self.describe()}")
+        chained = sorted(set(leaders.values()) & {*leaders, *self.coupled})
+        if chained:
+            raise WsnError(f"{listed(chained)} cannot lead and follow at once. Received couple={leaders}")
+        coupled = {n: self._follow(self.dimensions[n], self.dimensions[leader]) for n, leader in leaders.items()}
+        return SearchSpace(self.dimensions.values(), self.stages, {**self.coupled, **coupled})
 
     def encode(self, subnet: Subnet) -> list[int]:
         """Return the one-hot encoding over all (position, choice) pairs; zeros for skipped blocks."""
@@ -414,7 +407,11 @@ class SearchSpace:
         return f"SearchSpace of {self.size():.3g} subnets\n{self.describe()}"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, SearchSpace) and self.dimensions == other.dimensions and self.stages == other.stages
+        return isinstance(other, SearchSpace) and (self.dimensions, self.stages, self.coupled) == (
+            other.dimensions,
+            other.stages,
+            other.coupled,
+        )
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -435,7 +432,27 @@ class SearchSpace:
             )
         return values
 
-    def _canonical(self, full: Mapping[str, Sequence[Any]]) -> Subnet:
+    def _follow(self, follower: Dimension, leader: Dimension) -> "Follow":
+        if leader.scope == follower.scope:
+            at = list(range(len(follower)))
+        elif leader.scope == "network":
+            at = [0] * len(follower)
+        elif leader.scope == "stage" and follower.scope == "block":
+            at = [stage for stage, blocks in enumerate(self.stages) for _ in range(blocks)]
+        else:
+            raise WsnError(f"{follower.name}, one for each {follower.scope}, cannot follow {leader.name}")
+        for position, choices in enumerate(follower.choices):
+            if len(choices) != len(leader.choices[at[position]]):
+                raise WsnError(
+                    f"{follower.name} can follow {leader.name} only with as many choices. Received "
+                    f"{listed(choices)} and {listed(leader.choices[at[position]])}"
+                )
+        maps = tuple(dict(zip(leader.choices[p], c)) for p, c in zip(at, follower.choices))
+        return Follow(leader.name, tuple(at), maps)
+
+    def _canonical(self, full: Mapping[str, Sequence[Any]], follow: bool = True) -> Subnet:
+        if follow and self.coupled:
+            full = {**full, **{name: f.values(full[f.leader]) for name, f in self.coupled.items()}}
         depth = full.get("depth")
         active: list[bool] | None = None
         if depth is not None and len(depth) == len(self.stages):

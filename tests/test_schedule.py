@@ -1,0 +1,60 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsn import WsnError
+from wsn.schedule import Phase, constant, cosine, exponential, learning_rate, linear, phase_at, step, total_epochs
+
+PHASES = [Phase("full", 4, warmup_epochs=1, lr=1.0), Phase("kernel", 2), Phase("depth", 3, lr=0.5)]
+
+
+def rate(epoch, curve=cosine):
+    return learning_rate(PHASES, curve, epoch, default_lr=0.2, warmup_from=0.1)
+
+
+def test_phases():
+    assert total_epochs(PHASES) == 10
+    assert [phase_at(PHASES, e)[0] for e in range(11)] == [0] * 5 + [1] * 2 + [2] * 3 + [2]
+    with pytest.raises(WsnError, match="epochs"):
+        Phase("x", 0)
+
+
+def test_warmup_peak_and_restart():
+    assert rate(0) == pytest.approx(0.1)
+    assert rate(0.5) == pytest.approx(0.55)
+    assert rate(1) == pytest.approx(1.0)
+    assert rate(3) == pytest.approx(0.5)
+    assert rate(5) == pytest.approx(0.2)  # restarts, at the optimizer's own rate
+    assert rate(7) == pytest.approx(0.5)
+    assert rate(10) == pytest.approx(0.0)
+
+
+@given(st.floats(0, 1))
+def test_curves_stay_between_their_ends(progress):
+    assert 0 <= cosine(progress) <= 1
+    assert cosine(progress, final=0.1) >= 0.1
+    assert linear(progress) == pytest.approx(1 - progress)
+    assert constant(progress) == 1
+
+
+def test_one_curve_over_two_phases():
+    phases = [
+        Phase("largest", 3, warmup_epochs=1, lr=1.0),
+        Phase("subnets", 3, continue_lr=True),
+        Phase("new", 1, lr=0.5),
+    ]
+    rates = [learning_rate(phases, linear, e, 0.2, 0.0) for e in (1, 4, 5.5, 6.999, 7)]
+    assert rates == pytest.approx([1.0, 0.5, 0.25, 0.001 / 6, 0.5], abs=1e-6)
+    with pytest.raises(WsnError, match="continue_lr"):
+        Phase("x", 1, lr=0.1, continue_lr=True)
+
+
+def test_bignas_floor_is_reached_at_epoch_236_of_360():
+    published = [max(0.97 ** (epoch / 2.4), 0.05) for epoch in range(361)]
+    assert [exponential(e / 360) for e in range(361)] == pytest.approx(published, rel=1e-3)
+    first = next(e for e in range(361) if exponential(e / 360) == 0.05)
+    assert first == 237  # 2.4 · ln 0.05 / ln 0.97 = 236.05
+
+
+def test_step_curve():
+    assert [step(p, at=(0.5,), factor=0.1) for p in (0.0, 0.49, 0.5, 1.0)] == [1, 1, 0.1, 0.1]
