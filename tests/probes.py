@@ -7,11 +7,12 @@ from lightning.pytorch.callbacks import Callback
 
 
 class KillAt(Callback):
-    """End the process as ``kill -9`` does, after an optimizer step."""
+    """Send the process a signal after an optimizer step: ``kill -9`` by default, ``SIGINT`` is Ctrl-C."""
 
-    def __init__(self, step):
+    def __init__(self, step, name="SIGKILL"):
         self.step = step
+        self.signal = getattr(signal, name)
 
     def on_train_batch_end(self, trainer, *_):
         if trainer.global_step == self.step:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self.signal)

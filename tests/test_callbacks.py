@@ -20,9 +20,9 @@ from wsn.schedule import Phase, constant
 
 LOSSES = {"max": RoleLoss(), "random": RoleLoss(distill=1.0, target="teacher")}
 PHASES = [
-    Phase("full", 1, role="max", choices={"kernel": "top1", "depth": "top1", "expand": "top1"}),
-    Phase("depth", 1, num_subnets=2, choices={"expand": "top1"}),
-    Phase("expand", 1, num_subnets=3, order_channels=True),
+    Phase("full", 1, roles=["max"], choices={"kernel": "top1", "depth": "top1", "expand": "top1"}),
+    Phase("depth", 1, roles=["random"] * 2, choices={"expand": "top1"}),
+    Phase("expand", 1, roles=["random"] * 3, order_channels=True),
 ]
 
 
@@ -81,7 +81,7 @@ def test_the_teacher_is_the_full_network_of_the_first_phase():
 
 
 def test_channels_are_sorted_before_the_expand_phase():
-    trainer, module = run(phases=[PHASES[0], Phase("sort", 1, role="max", order_channels=True, lr=1e-12)])
+    trainer, module = run(phases=[PHASES[0], Phase("sort", 1, roles=["max"], order_channels=True, lr=1e-12)])
     for path in module.supernet.elastic:
         scores = module.supernet.model.get_submodule(path).conv_pwl.weight.abs().sum((0, 2, 3))
         assert (scores.diff() <= 1e-5).all()

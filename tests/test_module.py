@@ -29,12 +29,7 @@ def make_net():
     )
 
 
-class Sandwich(UniformSampler):
-    """Max first, then a random one, then min."""
-
-    def sample(self, step):
-        (draw,) = super().sample(step)
-        return [Draw(self.space.max(), "max"), draw, Draw(self.space.min(), "min")]
+Sandwich = partial(UniformSampler, roles=["max", "random", "min"])
 
 
 def in_place(**kwargs):
@@ -152,9 +147,9 @@ def test_the_schedule_is_per_step_and_restarts():
     rates = []
 
     class Spy(SupernetModule):
-        def _optimizer_step(self):
+        def _optimizer_step(self, draws):
             rates.append(self.optimizers().param_groups[0]["lr"])
-            super()._optimizer_step()
+            super()._optimizer_step(draws)
 
     module = Spy(
         net,
@@ -192,7 +187,7 @@ def test_dropout_of_one_role_leaves_the_others():
 
     net.view = view
     batch = next(iter(data()))
-    draws = Sandwich(net.space).sample(0)
+    draws = Sandwich(net.space, shared=()).sample(0)
     list(in_place().step(net.train(), batch, draws))
     assert rates[net.space.max()] == 0.5
     assert rates[net.space.min()] == 0.0

@@ -1,6 +1,6 @@
 """The one LightningModule: one manual-optimisation loop serves every method."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -10,11 +10,13 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from wsn.cost import cost
 from wsn.data.loader import key_of
 from wsn.errors import WsnError
 from wsn.methods.base import Batch, Method
-from wsn.samplers.base import Sampler
+from wsn.samplers.base import Draw, Sampler
 from wsn.schedule import Curve, learning_rate
+from wsn.space import Subnet
 from wsn.supernet import Supernet
 
 
@@ -73,6 +75,8 @@ class SupernetModule(L.LightningModule):
         self.clip_value = clip_value
         self.accumulate = accumulate
         self.channels_last = channels_last
+        self.macs_spent = 0
+        sampler.attach(supernet)
         if init and method.init is not None:
             method.init(supernet)
         if channels_last:
@@ -84,33 +88,57 @@ class SupernetModule(L.LightningModule):
 
     # -- one step ---------------------------------------------------------------------------------------
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """Train the subnets that the sampler draws for this optimizer step."""
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Train the subnets that the sampler draws for this optimizer step.
+
+        Returns:
+            ``logits`` (B, K) of the step's first subnet, for callbacks.
+        """
         batch = self._memory_format(batch)
         # Dropout draws from the global generator: keyed by the batch, a resumed run draws what it would have drawn.
         torch.manual_seed(key_of(self.sampler.seed, self.batches_done, self.global_rank))
         steps = self._steps_now(batch_idx)
-        draws = self.sampler.sample(self.global_step)
+        draws = self.sampler.sample(self.global_step, batch_idx % self.accumulate, self._score(batch))
         losses: dict[str, list[Tensor]] = {}
-        for i, (role, loss) in enumerate(self.method.step(self.supernet, batch, draws)):
+        logits: list[Tensor] = []
+        for i, done in enumerate(self.method.step(self.supernet, batch, draws)):
             with self._sync(steps and i == len(draws) - 1):
-                self.manual_backward(loss / self.accumulate)
-            losses.setdefault(role, []).append(loss.detach())
+                self.manual_backward(done.loss / self.accumulate)
+            losses.setdefault(done.role, []).append(done.loss.detach())
+            logits.append(done.logits)
         means = {role: torch.stack(values).mean() for role, values in losses.items()}
         self._check_finite(means, batch_idx)
+        self._spend(draws, len(batch[1]))
         self._log_step(means)
         if steps:
-            self._optimizer_step()
+            self._optimizer_step(draws)
+        return {"logits": logits[0]}
 
     @property
     def batches_done(self) -> int:
         """Batches that this training has begun, over all epochs; in the checkpoint."""
         return self.trainer.fit_loop.epoch_loop.batch_progress.total.ready
 
-    def _optimizer_step(self) -> None:
+    def _score(self, batch: Batch) -> Callable[[Subnet], float]:
+        """Return a function that tells the label loss of a subnet on this batch, over all processes."""
+
+        def score(subnet: Subnet) -> float:
+            loss = self.method.score(self.supernet, batch, subnet)
+            self.macs_spent += cost(self.supernet, subnet).macs * len(batch[1]) * self.trainer.world_size
+            return self.trainer.strategy.reduce(loss, reduce_op="mean").item()
+
+        return score
+
+    def _spend(self, draws: Sequence[Draw], images: int) -> None:
+        """Count multiply-adds: a backward costs twice its forward, a teacher only its forward."""
+        macs = self.method.macs(self.supernet, draws, teacher=self.method.teacher is not None)
+        self.macs_spent += macs * images * self.trainer.world_size
+
+    def _optimizer_step(self, draws: Sequence[Draw]) -> None:
         optimizer: Any = self.optimizers()
         scheduler: Any = self.lr_schedulers()
         self._clip(optimizer)
+        self.sampler.on_gradients(draws)
         optimizer.step()
         optimizer.zero_grad()
         scheduler.step()
@@ -159,6 +187,7 @@ class SupernetModule(L.LightningModule):
         self.log_dict({f"train/loss/{role}": loss for role, loss in losses.items()})
         optimizer: Any = self.optimizers()
         self.log("train/lr", optimizer.param_groups[0]["lr"], prog_bar=True)
+        self.log("train/gmacs_spent", self.macs_spent / 1e9)
 
     # -- optimiser and schedule ------------------------------------------------------------------------
 
@@ -169,29 +198,48 @@ class SupernetModule(L.LightningModule):
         if not default_lr > 0:
             raise WsnError(f"optim.lr must be positive. Received {default_lr}")
 
+        self._default_lr = default_lr
+
         def factor(step: int) -> float:
             # Lightning counts the batches of an epoch only after it has made the optimizer.
-            epoch = step / self.steps_per_epoch if step else 0.0
-            lr = learning_rate(self.method.phases, self.curve, epoch, default_lr, self.warmup_from)
-            return lr / default_lr
+            return self.lr_at(step / self.steps_per_epoch if step else 0.0) / default_lr
 
         scheduler = LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def lr_at(self, epoch: float) -> float:
+        """Return the learning rate after ``epoch`` epochs (fractions count)."""
+        return learning_rate(self.method.phases, self.curve, epoch, self._default_lr, self.warmup_from)
 
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in an epoch; the last may accumulate fewer batches."""
         return -(-int(self.trainer.num_training_batches) // self.accumulate)
 
+    # -- feedback to the sampler -----------------------------------------------------------------------
+
+    def on_train_epoch_start(self) -> None:
+        """Tell the sampler which epoch it is."""
+        self.sampler.on_epoch(self.current_epoch, self.trainer.max_epochs or 1)
+
+    def on_subnets_evaluated(self, trainer: L.Trainer, module: L.LightningModule, rows: list[dict[str, Any]]) -> None:
+        """Tell the sampler the results of an evaluation on held-out data."""
+        if all(r["split"] == "val" for r in rows):
+            self.sampler.on_evaluated(rows)
+
     # -- checkpoint -----------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the external teacher, which is no part of the trained module."""
+        """Add the sampler's state, the compute spent, and the external teacher, which is no part of the module."""
+        checkpoint["sampler"] = self.sampler.state_dict()
+        checkpoint["macs_spent"] = self.macs_spent
         if self.method.teacher is not None:
             checkpoint["teacher"] = self.method.teacher.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the external teacher back."""
+        """Take them back."""
+        self.sampler.load_state_dict(checkpoint["sampler"])
+        self.macs_spent = checkpoint["macs_spent"]
         if "teacher" in checkpoint:
             self.method.freeze_teacher(self.supernet)
             assert self.method.teacher is not None

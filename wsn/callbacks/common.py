@@ -8,8 +8,9 @@ from lightning.pytorch.callbacks import WeightAveraging
 
 
 def hooks(trainer: L.Trainer, name: str) -> Iterable[Callable]:
-    """Return that method of every callback that has it: how wsn's callbacks hear of each other."""
-    return [getattr(c, name) for c in trainer.callbacks if hasattr(c, name)]  # type: ignore[attr-defined]
+    """Return that method of the module and of every callback that has it: how they hear of each other."""
+    listeners = [trainer.lightning_module, *trainer.callbacks]  # type: ignore[attr-defined]
+    return [getattr(c, name) for c in listeners if hasattr(c, name)]
 
 
 def logged_step(trainer: L.Trainer) -> int:

@@ -7,6 +7,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from wsn.callbacks.common import averages
+from wsn.errors import listed
 from wsn.module import SupernetModule
 from wsn.schedule import phase_at
 
@@ -62,5 +63,5 @@ class ProgressiveShrinking(Callback):
         self.entered = index
         rank_zero_info(
             f"Phase {index + 1}/{len(module.method.phases)} {phase.name}: {phase.length} epochs, "
-            f"{module.sampler.num_subnets} subnets a step out of {module.sampler.space.size():.3g}"
+            f"{listed(module.sampler.roles)} in a step, out of {module.sampler.space.size():.3g} subnets"
         )

@@ -86,6 +86,8 @@ class ImageDataModule(L.LightningDataModule):
                 raise WsnError(f"mixup needs an even data.batch_size. Received {batch_size}")
             # label smoothing is the method's
             self.mixup = Mixup(mixup, cutmix, num_classes=num_classes, label_smoothing=0.0)
+        self.importance: Tensor | None = None
+        self.order: EpochBatchSampler
         self._calibration: list[Tensor] | None = None
         self._train: Dataset | None = None
 
@@ -111,12 +113,18 @@ class ImageDataModule(L.LightningDataModule):
         self._train = _TrainSubset(train, order[self.val_size :])
         self._val = _Subset(plain, order[: self.val_size])
 
+    @property
+    def train_size(self) -> int:
+        """Images of the training set, without the held-out ones."""
+        self.setup()
+        return len(self._train)  # type: ignore[arg-type]
+
     def train_dataloader(self) -> DataLoader:
         """Return the training loader; a resumed trainer gets the rest of its epoch."""
         self.setup()
         assert self._train is not None
         trainer = self.trainer
-        self._order = EpochBatchSampler(
+        self.order = EpochBatchSampler(
             len(self._train),  # type: ignore[arg-type]
             self.batch_size,
             self.seed,
@@ -124,9 +132,10 @@ class ImageDataModule(L.LightningDataModule):
             trainer.global_rank if trainer else 0,
             trainer.world_size if trainer else 1,
             self.images_per_epoch,
+            lambda: self.importance,
         )
         collate = _Mixed(self.collate, self.mixup, self.seed) if self.mixup else self.collate
-        return ResumableLoader(self._train, batch_sampler=self._order, **self._workers(), collate_fn=collate)
+        return ResumableLoader(self._train, batch_sampler=self.order, **self._workers(), collate_fn=collate)
 
     def val_dataloader(self) -> DataLoader:
         """Return the loader of the held-out part of the training set."""
@@ -169,7 +178,7 @@ class ImageDataModule(L.LightningDataModule):
         known = self.trainer.num_training_batches
         if known != float("inf"):
             return max(1, int(known))
-        served, limit = len(self._order), self.trainer.limit_train_batches
+        served, limit = len(self.order), self.trainer.limit_train_batches
         return max(1, min(served, limit) if isinstance(limit, int) else int(served * limit))
 
     def _plain_loader(self, dataset: Dataset) -> DataLoader:

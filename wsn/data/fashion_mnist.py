@@ -21,14 +21,16 @@ class FashionMNISTSmall(ImageDataModule):
 
     Args:
         crop_padding: pixels by which a random crop moves at most.
+        flip: mirror half of the training images.
         **kwargs: as for :class:`ImageDataModule`.
     """
 
     collate = staticmethod(keep_batch)
 
-    def __init__(self, crop_padding: int = 2, **kwargs: Any):
+    def __init__(self, crop_padding: int = 2, flip: bool = True, **kwargs: Any):
         super().__init__(**{"num_classes": 10, "in_chans": 1, "name": "fashion_mnist_small", **kwargs})
         self.crop_padding = crop_padding
+        self.flip = flip
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return training images (N, 28, 28) uint8 and classes, test images and classes."""
@@ -49,6 +51,7 @@ class FashionMNISTSmall(ImageDataModule):
                 augment,
                 self.seed,
                 self.crop_padding,
+                self.flip,
                 random_erasing=self.random_erasing,
             )
 

@@ -35,6 +35,8 @@ class EpochBatchSampler(Sampler):
         rank: of this process.
         world_size: number of processes.
         images_per_epoch: serve only this many of each epoch's permutation; None: all.
+        importance: asked at each epoch for the images' probabilities (length,); they are then drawn with replacement.
+            None: a permutation.
 
     Raises:
         WsnError: fewer images than one global batch.
@@ -49,6 +51,7 @@ class EpochBatchSampler(Sampler):
         rank: int = 0,
         world_size: int = 1,
         images_per_epoch: int | None = None,
+        importance: Callable[[], torch.Tensor | None] = lambda: None,
     ):
         self.served = min(length, images_per_epoch or length)
         if self.served < batch_size * world_size:
@@ -62,17 +65,31 @@ class EpochBatchSampler(Sampler):
         self.position = position
         self.rank = rank
         self.world_size = world_size
+        self.importance = importance
+        self._order: tuple[int, list[int]] = (-1, [])
 
     def __len__(self) -> int:
         return self.served // (self.batch_size * self.world_size)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         epoch, first = self.position()
-        generator = torch.Generator().manual_seed(key_of(self.seed, epoch))
-        order = torch.randperm(self.length, generator=generator).tolist()
+        self._order = (-1, [])
         for batch in range(first, len(self)):
-            start = (batch * self.world_size + self.rank) * self.batch_size
-            yield [(epoch, index) for index in order[start : start + self.batch_size]]
+            yield [(epoch, index) for index in self.batch(epoch, batch)]
+
+    def batch(self, epoch: int, batch: int) -> list[int]:
+        """Return the indices of this rank's images in one batch."""
+        if self._order[0] != epoch:
+            self._order = (epoch, self._epoch_order(epoch))
+        start = (batch * self.world_size + self.rank) * self.batch_size
+        return self._order[1][start : start + self.batch_size]
+
+    def _epoch_order(self, epoch: int) -> list[int]:
+        generator = torch.Generator().manual_seed(key_of(self.seed, epoch))
+        weights = self.importance()
+        if weights is None:
+            return torch.randperm(self.length, generator=generator).tolist()
+        return torch.multinomial(weights, self.length, replacement=True, generator=generator).tolist()
 
 
 class ResumableLoader(DataLoader):

@@ -7,12 +7,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from wsn.cost import cost
 from wsn.errors import WsnError, listed
 from wsn.images import at_resolution
 from wsn.losses import label_loss, soft_cross_entropy
 from wsn.narrow import shallow_tree
 from wsn.samplers.base import Draw
 from wsn.schedule import Phase
+from wsn.space import Subnet
 from wsn.supernet import Supernet
 
 Batch = tuple[Tensor, Tensor]
@@ -48,6 +50,7 @@ class Pass(NamedTuple):
 
     role: str
     loss: Tensor
+    logits: Tensor
 
 
 class Method:
@@ -61,6 +64,7 @@ class Method:
             it), ``mean`` divides by their number.
         label_smoothing: of the label loss.
         distillation: loss of (student logits, teacher logits), each (B, K).
+        couple: dimension → the dimension that it follows, see :meth:`wsn.space.SearchSpace.couple`.
         teacher_mode: ``train`` or ``eval``: how the external teacher runs. The released OFA code runs it in
             training mode, so with the batch's own BN statistics.
         init: called with the supernet once, before training from scratch.
@@ -79,6 +83,7 @@ class Method:
         distillation: Distillation = soft_cross_entropy,
         teacher_mode: str = "train",
         init: Callable[[Supernet], None] | None = None,
+        couple: Mapping[str, str] | None = None,
     ):
         if not phases:
             raise WsnError(f"Method {name!r} has no phases; give at least one under method.phases")
@@ -92,6 +97,8 @@ class Method:
         self.distillation = distillation
         self.teacher_mode = teacher_mode
         self.init = init
+        self.couple = dict(couple or {})
+        self.role_weights: dict[str, float] = {}
         self.teacher: nn.Module | None = None
 
     @property
@@ -100,7 +107,8 @@ class Method:
         return any(loss.target == "teacher" for loss in self.losses.values())
 
     def prepare(self, net: Supernet) -> Supernet:
-        """Return the network to train: the supernet itself, for all but stand-alone baselines."""
+        """Return the network to train, with the couplings of the method."""
+        net.space = net.space.couple(**self.couple)
         return net
 
     def freeze_teacher(self, net: Supernet) -> None:
@@ -145,7 +153,39 @@ class Method:
                 target = targets.logits(str(role_loss.target), subnet)
                 loss = loss + role_loss.distill * self.distillation(logits, target)
             targets.seen.setdefault(role, logits.detach())
-            yield Pass(role, loss * (role_loss.weight * share))
+            weight = role_loss.weight * self.role_weights.get(role, 1.0)
+            yield Pass(role, loss * (weight * share), logits.detach())
+
+    @torch.no_grad()
+    def score(self, net: Supernet, batch: Batch, subnet: Subnet) -> Tensor:
+        """Return the label loss of a subnet on a batch, by batch statistics, which are not kept."""
+        images, labels = batch
+        view = net.view(subnet)
+        set_dropout(view, on=False)
+        for part in view.modules():
+            if isinstance(part, nn.modules.batchnorm._BatchNorm):
+                part.momentum = 0.0
+        return label_loss(view(at_resolution(images, subnet)), labels, self.label_smoothing)
+
+    def macs(self, net: Supernet, draws: Sequence[Draw], teacher: bool = True) -> int:
+        """Return the multiply-adds of a step for one image: three times each forward, once each teacher's.
+
+        Args:
+            net: the supernet.
+            draws: the subnets of the step.
+            teacher: whether the external teacher is there already, for roles that distil from it.
+        """
+        total = sum(3 * cost(net, subnet).macs for subnet, _ in draws)
+        if teacher:
+            seen = {s.get("resolution") for s, role in draws if self.role_loss(role).target == "teacher"}
+            total += sum(cost(net, teacher_at(net, resolution)).macs for resolution in seen)
+        return total
+
+
+def teacher_at(net: Supernet, resolution: int | None) -> Subnet:
+    """Return the largest subnet at a resolution."""
+    largest = net.space.max()
+    return largest if resolution is None else net.space.subnet(**{**largest, "resolution": resolution})
 
 
 class StepTargets:

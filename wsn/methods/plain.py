@@ -20,4 +20,4 @@ class Plain(Method):
 
     def prepare(self, net: Supernet) -> Supernet:
         """Return a network that is only the subnet: kernels of its own size, no kernel matrices."""
-        return Standalone(net, net.space.find(self.subnet))
+        return Standalone(super().prepare(net), net.space.find(self.subnet))

@@ -1,13 +1,17 @@
 """What a sampler is: optimizer step → the subnets to train, each with its role."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from wsn.errors import WsnError, listed
 from wsn.schedule import Phase
 from wsn.space import SearchSpace, Subnet
+from wsn.supernet import Supernet
+
+Score = Callable[[Subnet], float]
+"""Label loss of a subnet on the batch of this step, without gradient and dropout."""
 
 
 class Draw(NamedTuple):
@@ -20,49 +24,66 @@ class Draw(NamedTuple):
 class Sampler:
     """Draws the subnets of each optimizer step.
 
-    A draw depends only on (seed, step, slot): equal on all ranks, exact after a resume, and the global random
-    state (augmentation) is left alone.
+    ``roles`` lists the step's subnets in order: ``max`` is the largest of the space, ``min`` the smallest, and every
+    other role is drawn. The sandwich rule is ``[max, random, random, min]``. A subclass writes :meth:`draw`.
+
+    A draw depends only on (seed, step, slot) and on what the feedback hooks told, which is in the checkpoint: equal
+    on all ranks, exact after a resume, and the global random state (augmentation) is left alone.
 
     Args:
         space: the search space; :meth:`enter` restricts it for a phase.
         seed: of the run.
-        num_subnets: subnets per step.
-        role: role of the drawn subnets.
+        roles: of the subnets of a step, in order.
         shared: dimensions that all subnets of one step share (OFA trains each batch at one resolution).
 
     Raises:
-        WsnError: fewer than one subnet per step, or a shared dimension that is not of the whole network.
+        WsnError: no role, or a shared dimension that is not of the whole network.
     """
+
+    per_micro_batch = False
+    """Whether each of the batches that are accumulated for a step has subnets of its own."""
 
     def __init__(
         self,
         space: SearchSpace,
         seed: int = 0,
-        num_subnets: int = 1,
-        role: str = "random",
+        roles: Sequence[str] = ("random",),
         shared: Sequence[str] = ("resolution",),
     ):
-        if num_subnets < 1:
-            raise WsnError(f"sampler.num_subnets must be at least 1. Received {num_subnets}")
+        self.full_space = self.space = space
+        self.seed = seed
+        self.roles = self._default_roles = _checked_roles("sampler.roles", roles)
         network = [d.name for d in space.dimensions.values() if d.scope == "network"]
         bad = [name for name in shared if name in space.dimensions and name not in network]
         if bad:
             raise WsnError(f"sampler.shared: {listed(bad)} is not of the whole network; allowed: {listed(network)}")
-        self.full_space = self.space = space
-        self.seed = seed
-        self.num_subnets = self._default_num_subnets = num_subnets
-        self.role = self._default_role = role
         self.shared = tuple(name for name in shared if name in space.dimensions)
 
-    def sample(self, step: int) -> list[Draw]:
-        """Return the subnets of optimizer step ``step`` in the order in which they are trained."""
+    def sample(self, step: int, micro_batch: int = 0, score: Score | None = None) -> list[Draw]:
+        """Return the subnets of optimizer step ``step`` in the order in which they are trained.
+
+        Args:
+            step: optimizer step.
+            micro_batch: which of the batches that are accumulated for the step.
+            score: tells the loss of a candidate on the batch; attentive sampling asks it.
+        """
+        space = self.space_of(step)
+        first = micro_batch * len(self.roles) if self.per_micro_batch else 0
+        fixed = {"max": space.max, "min": space.min}
+        draws = []
+        for slot, role in enumerate(self.roles, start=first):
+            subnet = fixed[role]() if role in fixed else self.draw(self.rng(step, slot), space, score)
+            draws.append(Draw(subnet, role))
+        return draws
+
+    def draw(self, rng: Random, space: SearchSpace, score: Score | None) -> Subnet:
+        """Return one drawn subnet of ``space``: this step's space, shared dimensions fixed."""
         raise NotImplementedError
 
     def enter(self, phase: Phase) -> None:
-        """Draw as ``phase`` says from now on: from its choices, that many subnets, with its role."""
+        """Draw as ``phase`` says from now on: from its choices, with its roles."""
         self.space = self.full_space.restrict(**phase.choices)
-        self.num_subnets = phase.num_subnets or self._default_num_subnets
-        self.role = phase.role or self._default_role
+        self.roles = _checked_roles(f"phase {phase.name!r}, roles", phase.roles or self._default_roles)
 
     def rng(self, step: int, slot: int) -> Random:
         """Return the private generator of one slot of one step."""
@@ -76,3 +97,30 @@ class Sampler:
         rng = self.rng(step, -1)
         drawn = {name: [rng.choice(self.space.dimensions[name].choices[0])] for name in self.shared}
         return self.space.restrict(**drawn)
+
+    # -- feedback: the only ways into a sampler's state --------------------------------------------------
+
+    def attach(self, net: Supernet) -> None:
+        """Take the supernet, for samplers that look at costs or gradients. Called once, before training."""
+
+    def on_epoch(self, epoch: int, epochs: int) -> None:
+        """Hear that an epoch starts, of how many. Heard again if a run is resumed in the middle of it."""
+
+    def on_gradients(self, draws: Sequence[Draw]) -> None:
+        """Hear that the gradients of a step are complete (clipped, equal on all ranks), before they are applied."""
+
+    def on_evaluated(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Hear the results of an evaluation on held-out data: the rows of subnets.csv, the same on all ranks."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the hooks have learned, for the checkpoint."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the state back."""
+
+
+def _checked_roles(key: str, roles: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(roles, str) or not roles or not all(isinstance(role, str) for role in roles):
+        raise WsnError(f"{key} must be a list of at least one role, e.g. [max,random,random,min]. Received {roles!r}")
+    return tuple(roles)

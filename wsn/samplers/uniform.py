@@ -1,20 +1,25 @@
 """Uniform sampling: every choice drawn independently."""
 
-from wsn.samplers.base import Draw, Sampler
+from random import Random
+
+from wsn.samplers.base import Sampler, Score
+from wsn.space import SearchSpace, Subnet
 
 
 class UniformSampler(Sampler):
-    """Draw every choice of every subnet independently and uniformly (OFA, SPOS).
+    """Draw every choice independently and uniformly.
 
-    >>> from wsn.space import Dimension, SearchSpace
+    With ``roles=[random]`` this is single-path one-shot sampling (SPOS, Guo et al. 2020, arXiv:1904.00420, §3.1), with
+    ``roles=[max, random, random, min]`` the sandwich rule (US-Net, Yu & Huang 2019, arXiv:1903.05134, §3.2).
+
+    >>> from wsn.dimension import Dimension
     >>> space = SearchSpace([Dimension("resolution", [24, 32])])
-    >>> sampler = UniformSampler(space, num_subnets=2)
+    >>> sampler = UniformSampler(space, roles=["random", "random"])
     >>> a, b = sampler.sample(step=7)
     >>> a.subnet == b.subnet, a.role  # one resolution per step
     (True, 'random')
     """
 
-    def sample(self, step: int) -> list[Draw]:
-        """Return ``num_subnets`` independent draws."""
-        space = self.space_of(step)
-        return [Draw(space.sample(self.rng(step, slot)), self.role) for slot in range(self.num_subnets)]
+    def draw(self, rng: Random, space: SearchSpace, score: Score | None) -> Subnet:
+        """Return a uniform draw."""
+        return space.sample(rng)
