@@ -45,7 +45,7 @@ def create_supernet(name: str, **kwargs: Any) -> "Supernet":
         raise WsnError(f"Unknown supernet {name!r}.{hint} Available: {listed(sorted(supernets))}")
     allowed = accepted_keywords(supernets[name])
     unknown = [k for k in kwargs if k not in allowed]
-    if unknown:
+    if unknown and not _takes_any(supernets[name]):
         raise WsnError(f"{name} has no option {listed(unknown)}. It takes: {listed(allowed, 40)}")
     return supernets[name](**kwargs)
 
@@ -57,6 +57,13 @@ def list_supernets(pattern: str = "*") -> list[str]:
     ['mobilenetv3']
     """
     return sorted(name for name in _supernets() if fnmatch(name, pattern))
+
+
+def _takes_any(target: Callable[..., Any]) -> bool:
+    """Tell whether a class or function passes other keywords on."""
+    import inspect
+
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(target).parameters.values())
 
 
 def accepted_keywords(target: Callable[..., Any]) -> list[str]:
