@@ -22,7 +22,8 @@ MISSING = {"imagenet": ["data.root=."], "imagefolder": ["data.root=.", "data.num
 
 
 def composed(group, name):
-    extra = MISSING.get(name, []) + (["data.root=."] if group == "experiment" else [])
+    extra = MISSING.get(name, []) + (["data.root=."] if group == "experiment" and "imagenet" in name else [])
+    extra += ["method=spos"] if group == "backbone" else []  # which restricts no dimension
     return compose(CONF, [f"{group}={name}", *extra])
 
 
@@ -62,6 +63,8 @@ def test_every_file_says_what_it_is(path):
 def test_every_sampler_stays_in_the_space_and_repeats_itself(net, name):
     node = composed("sampler", name).sampler
     a, b = (build(node, space=net.space, seed=1) for _ in range(2))
+    a.attach(net)
+    b.attach(net)
     for step in (0, 5, 3):
         draws = a.sample(step)
         assert draws == b.sample(step)
@@ -87,6 +90,8 @@ def run(*overrides):
     ("overrides", "words"),
     [
         (["method=off"], ["ofa", "plain"]),
+        (["backbone=slimmable_mobilenetv2"], ["restricts", "kernel", "another backbone, or another method"]),
+        (["budget_gmacs=-1"], ["budget_gmacs"]),
         (["optim.lrr=1"], ["lrr"]),
         (["backbone.kernel=[4]"], ["odd", "4", "backbone.kernel=[3,5]"]),
         (["backbone.kernel=[]"], ["empty", "kernel"]),

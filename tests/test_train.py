@@ -31,7 +31,7 @@ SMALL = [
 ]
 
 
-def command(script, *overrides, out, check=True):
+def command(script, *overrides, out, check=True, timeout=280):
     environment = {**os.environ, "OUT": str(out), "PYTHONPATH": str(ROOT / "tests"), "WANDB_MODE": "offline"}
     done = subprocess.run(
         [sys.executable, script, *overrides],
@@ -40,7 +40,7 @@ def command(script, *overrides, out, check=True):
         capture_output=True,
         text=True,
         check=False,
-        timeout=280,
+        timeout=timeout,
     )
     if check:
         assert done.returncode == 0, done.stdout + done.stderr
@@ -93,12 +93,16 @@ def test_evaluate_agrees_with_the_run(finished):
     }
 
 
-@pytest.mark.parametrize("step", [5, pytest.param(17, marks=pytest.mark.slow)])
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(finished, tmp_path, step):
+@pytest.mark.parametrize(
+    ("step", "name"),
+    [(5, "SIGKILL"), pytest.param(17, "SIGKILL", marks=pytest.mark.slow), (8, "SIGINT")],
+)
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(finished, tmp_path, step, name):
     whole, _ = finished
-    probe = ["+callbacks.kill._target_=probes.KillAt", f"+callbacks.kill.step={step}"]
+    probe = ["+callbacks.kill._target_=probes.KillAt", f"+callbacks.kill.step={step}", f"+callbacks.kill.name={name}"]
     done = command("train.py", *SMALL, *probe, out=tmp_path, check=False)
-    assert done.returncode == -signal.SIGKILL
+    assert done.returncode != 0
+    assert name == "SIGINT" or done.returncode == -signal.SIGKILL
     run = the_run(tmp_path)
     command("train.py", f"resume={run}", "+callbacks.kill.step=-1", out=tmp_path)
     assert the_run(tmp_path) == run
@@ -145,3 +149,26 @@ def test_wandb_offline_run(tmp_path):
     assert (run / "metrics.csv").exists()
     assert list(run.rglob("offline-run-*/*.wandb"))
     assert list(run.rglob("*.table.json"))
+
+
+@pytest.mark.slow
+def test_all_methods_in_one_multirun(tmp_path):
+    methods = "ofa,bignas,alphanet,attentive_nas,sortednet,deps,us_net,spos,fairnas,plain"
+    small = [s for s in SMALL if "phases" not in s]
+    done = command("train.py", "-m", f"method={methods}", "budget_gmacs=0.5", *small, out=tmp_path, timeout=900)
+    runs = sorted(p.parent for p in tmp_path.rglob("config.yaml"))
+    assert len(runs) == 10, done.stderr
+    for run in runs:
+        assert any(r["split"] == "test" for r in read_csv(run / "subnets.csv"))
+
+
+def test_a_budget_is_kept(tmp_path):
+    """The planned compute is what a run spends, teacher, several phases and candidates included."""
+    small = [s for s in SMALL if not s.startswith(("trainer.limit", "data.batch_size"))]
+    command("train.py", "method=ofa", "data.batch_size=8", "budget_gmacs=6", *small, out=tmp_path)
+    run = the_run(tmp_path)
+    spent = [r["train/gmacs_spent"] for r in read_csv(run / "metrics.csv") if r.get("train/gmacs_spent") is not None]
+    assert spent[-1] == pytest.approx(6, rel=0.15)
+    done = command("train.py", "method=ofa", "budget_gmacs=1e9", *small, out=tmp_path / "b", check=False)
+    assert done.returncode == 1
+    assert "budget_gmacs" in done.stderr

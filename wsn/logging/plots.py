@@ -1,6 +1,6 @@
 """Pictures of fronts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 Row = dict[str, Any]
 # Okabe & Ito's palette, told apart by colour-blind readers.
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#8A8A8A"
+PALETTE = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A8A8A")
+MARKERS = "os^Dv<>Pp*hX"
 
 
 def plot_front(rows: Sequence[Row], front: Sequence[Row], path: str | Path, title: str) -> None:
@@ -40,7 +42,44 @@ def plot_front(rows: Sequence[Row], front: Sequence[Row], path: str | Path, titl
             fontsize=9,
             color=ORANGE,
         )
-    costs = [r["macs"] for r in rows]
+    _finish(axes, [r["macs"] for r in rows])
+    axes.set_title(title)
+    axes.legend(loc="lower right", frameon=False)
+    figure.savefig(path)
+
+
+def plot_comparison(series: Mapping[str, Sequence[tuple[float, float, float]]], path: str | Path) -> None:
+    """Draw accuracy against MACs of several methods, with a bar of one standard deviation over seeds.
+
+    Args:
+        series: name → (MACs in millions, mean accuracy in %, deviation), ascending in MACs.
+        path: of the PNG, 1350×900 pixels.
+    """
+    figure = Figure(figsize=(9, 6), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    for i, (name, points) in enumerate(series.items()):
+        macs, means, deviations = zip(*points)
+        line = "" if name == "trained alone" else "-" if i < len(PALETTE) else "--"
+        axes.errorbar(
+            macs,
+            means,
+            yerr=deviations,
+            color=PALETTE[i % len(PALETTE)],
+            marker=MARKERS[i % len(MARKERS)],
+            linestyle=line,
+            markersize=6,
+            linewidth=1.4,
+            elinewidth=0.8,
+            capsize=2,
+            label=name,
+        )
+    _finish(axes, [macs for points in series.values() for macs, _, _ in points])
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    figure.savefig(path)
+
+
+def _finish(axes: Any, costs: Sequence[float]) -> None:
+    """Label the axes of a front; costs over a wide range are on a logarithmic one."""
     if max(costs) > 4 * min(costs):
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
@@ -49,12 +88,9 @@ def plot_front(rows: Sequence[Row], front: Sequence[Row], path: str | Path, titl
     axes.margins(y=0.12)
     axes.set_xlabel("multiply-adds (millions)")
     axes.set_ylabel("top-1 accuracy (%)")
-    axes.set_title(title)
     axes.grid(True, which="major", color="#E5E5E5", zorder=0)
-    axes.legend(loc="lower right", frameon=False)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    figure.savefig(path)
 
 
 def _points(rows: Sequence[Row]) -> tuple[list[float], list[float]]:

@@ -15,6 +15,7 @@ from wsn.callbacks.checkpoint import AtomicCheckpointIO, load_checkpoint
 from wsn.callbacks.pareto_logging import ParetoLogging
 from wsn.config import build
 from wsn.module import SupernetModule
+from wsn.run.budget import images_for
 from wsn.run.folder import checkpoint_of, open_run, save_config
 from wsn.schedule import total_epochs
 
@@ -47,6 +48,8 @@ def train(cfg: DictConfig) -> float | None:
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build(cfg.data)
     module = make_module(cfg)
+    if cfg.budget_gmacs and not cfg.resume:
+        _keep_to_budget(cfg, module, data)
     save_config(cfg, folder)
     pareto = ParetoLogging(folder, cfg)
     callbacks = [build(node) for node in cfg.callbacks.values() if node is not None]
@@ -82,6 +85,18 @@ def make_module(cfg: DictConfig) -> SupernetModule:
         accumulate=cfg.optim.accumulate,
         channels_last=cfg.channels_last,
     )
+
+
+def _keep_to_budget(cfg: DictConfig, module: SupernetModule, data: Any) -> None:
+    """Set the images per epoch, in the config too, so that a resumed run has as many."""
+    sampler = build(cfg.sampler, space=module.supernet.space, seed=cfg.seed)
+    sampler.attach(module.supernet)
+    least = cfg.data.batch_size * cfg.trainer.get("num_nodes", 1)
+    images = images_for(
+        cfg.budget_gmacs, module.method, module.supernet, sampler, cfg.optim.accumulate, data.train_size
+    )
+    cfg.data.images_per_epoch = data.images_per_epoch = max(images, least)
+    rank_zero_info(f"{data.images_per_epoch} images per epoch, for {cfg.budget_gmacs} GMACs in all")
 
 
 def make_supernet(cfg: DictConfig) -> Any:

@@ -1,0 +1,382 @@
+"""Fidelity of each scheme to its paper, on small networks in process."""
+
+import copy
+from functools import partial
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+from test_config import CONF, composed
+from test_module import assert_same_weights, data, make_net
+from torch import nn
+
+import wsn
+from wsn.callbacks.data_importance import DataImportance
+from wsn.callbacks.delayed_shrinking import DelayedShrinking
+from wsn.callbacks.distillation import AlphaDivergence
+from wsn.callbacks.progressive_shrinking import ProgressiveShrinking
+from wsn.config import build, compose
+from wsn.errors import WsnError
+from wsn.evaluation import evaluate
+from wsn.init import zero_gamma
+from wsn.losses import adaptive_alpha_divergence
+from wsn.methods.base import Method, RoleLoss
+from wsn.methods.slimmable import Slimmable
+from wsn.module import SupernetModule
+from wsn.run.train import make_module
+from wsn.samplers.listed import ListedSampler
+from wsn.samplers.uniform import UniformSampler
+from wsn.schedule import Phase, constant, cosine, total_epochs
+
+METHODS = [p.stem for p in sorted((CONF / "method").glob("*.yaml"))]
+SAMPLERS = [p.stem for p in sorted((CONF / "sampler").glob("*.yaml"))]
+SANDWICH = ["max", "min", "random", "random"]
+DISTIL = RoleLoss(labels=0.0, distill=1.0, target="max", dropout=False)
+IN_PLACE = {"max": RoleLoss(), "default": DISTIL}
+SMALL = [
+    "backbone.width_mult=0.2",
+    "backbone.resolution=[16,24]",
+    "data.batch_size=8",
+    "data.images_per_epoch=24",
+    "data.val_size=40",
+]
+
+
+def trainer(callbacks=(), epochs=1, **kwargs):
+    return L.Trainer(
+        accelerator="cpu",
+        max_epochs=epochs,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[ProgressiveShrinking(), *callbacks],
+        **kwargs,
+    )
+
+
+def module_of(net, method, roles, curve=constant, momentum=0.0, **kwargs):
+    sampler = UniformSampler(net.space, seed=2, roles=roles, shared=())
+    optimizer = partial(torch.optim.SGD, lr=0.05, momentum=momentum)
+    return SupernetModule(net, method, sampler, optimizer, curve, **kwargs)
+
+
+class Draws(Callback):
+    """Notes the subnets of each batch."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_train_start(self, trainer, pl_module):
+        sample = pl_module.sampler.sample
+
+        def noting(*args):
+            self.seen.append([(d.subnet.id, d.role) for d in sample(*args)])
+            return sample(*args)
+
+        pl_module.sampler.sample = noting
+
+
+# -- every yaml ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_trains(name, tmp_path):
+    cfg = compose(CONF, [f"method={name}", *SMALL])
+    if name == "plain":
+        cfg.method.subnet = "smallest"
+    module = make_module(cfg)
+    before = copy.deepcopy(module.supernet.state_dict())
+    callbacks = [build(node) for key, node in cfg.callbacks.items() if "folder" not in node]
+    callbacks = [c for c in callbacks if not isinstance(c, ProgressiveShrinking)]
+    # one epoch of each phase
+    for i, phase in enumerate(module.method.phases):
+        module.method.phases[i] = Phase(**{**phase.__dict__, "epochs": 1, "warmup_epochs": 0})
+    run = trainer(callbacks, total_epochs(module.method.phases))
+    run.fit(module, datamodule=build(cfg.data))
+    after = module.supernet.state_dict()
+    assert any(not torch.equal(before[k], after[k]) for k in before)
+    assert all(v.isfinite().all() for v in after.values())
+    assert run.callback_metrics["train/gmacs_spent"] > 0
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_names_its_paper_and_its_published_recipe(name):
+    text = (CONF / "method" / f"{name}.yaml").read_text()
+    header = [line for line in text.splitlines() if line.startswith("#")]
+    if name != "plain":
+        assert "arXiv:" in "".join(header)
+        recipe = text.partition("experiment=")[2].split()[0].rstrip(".")
+        assert composed("experiment", recipe).method.name == name
+        assert "Differs" in "".join(header)
+
+
+def draws_of(name, tmp_path, stop=None, checkpoint=None):
+    cfg = compose(CONF, ["method=spos", f"sampler={name}", *SMALL])
+    torch.manual_seed(0)
+    module, draws = make_module(cfg), Draws()
+    module.method.phases = [Phase("all", 3)]
+
+    class Feedback(Callback):
+        def on_train_epoch_end(self, run, pl_module):
+            rows = [
+                {"split": "val", "arch": s.to_json(), "acc": 0.1 * (run.current_epoch + 1) + i / 9}
+                for i, s in enumerate((pl_module.sampler.full_space.min(), pl_module.sampler.full_space.max()))
+            ]
+            pl_module.on_subnets_evaluated(run, pl_module, rows)
+
+    class Stop(Callback):
+        def on_train_batch_end(self, run, *_):
+            if run.global_step == stop:
+                run.save_checkpoint(tmp_path / "at.ckpt")
+                run.should_stop = True
+                run.limit_train_batches = 0
+
+    run = trainer([draws, Feedback(), Stop()], 3, max_steps=stop or -1)
+    run.fit(module, datamodule=build(cfg.data), ckpt_path=checkpoint)
+    return draws.seen
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_goes_on_exactly_after_a_resume(name, tmp_path):
+    whole = draws_of(name, tmp_path)
+    assert len(whole) == 9
+    first = draws_of(name, tmp_path, stop=5)
+    rest = draws_of(name, tmp_path, checkpoint=tmp_path / "at.ckpt")
+    assert first + rest == whole
+
+
+# -- DepS ----------------------------------------------------------------------------------------------
+
+
+def deps(multiplier, ramp=0.0, epochs=2, callbacks=(), curve=cosine, roles=SANDWICH):
+    net = make_net()
+    phases = [
+        Phase("largest", 1, roles=["max"], lr=0.05),
+        Phase("shrinking", epochs, roles=roles, continue_lr=True, fresh_optimizer=False),
+    ]
+    module = module_of(net, Method("deps", phases, IN_PLACE), roles, curve)
+    shrinking = DelayedShrinking(ramp, multiplier)
+    run = trainer([shrinking, *callbacks], 1 + epochs)
+    run.fit(module, data(2))
+    return net, module, shrinking
+
+
+def test_deps_with_beta_zero_is_training_the_largest_alone():
+    both, _, _ = deps(multiplier=0.0)
+    alone, _, _ = deps(multiplier=1.0, roles=["max"])
+    assert_same_weights(both, alone, rtol=0, atol=0)
+    other, _, _ = deps(multiplier=1.0)
+    assert any(not torch.equal(p, q) for p, q in zip(other.parameters(), alone.parameters()))
+
+
+def test_deps_ramp_raises_the_effective_rate_linearly_to_the_schedulers():
+    class Rates(Callback):
+        def __init__(self):
+            self.seen = []
+
+        def on_train_batch_start(self, run, module, *_):
+            beta = module.method.role_weights["random"]
+            self.seen.append((module.optimizers().param_groups[0]["lr"], beta))
+
+    rates = Rates()
+    _, module, shrinking = deps(1.0, ramp=2.0, epochs=4, callbacks=[rates])
+    lr, beta = zip(*rates.seen)
+    assert beta[:2] == (0.0, 0.0)
+    effective = [a * b for a, b in zip(lr, beta)]
+    end = module.lr_at(3.0)
+    assert effective[2:6] == pytest.approx([0, end / 4, end / 2, 3 * end / 4])
+    assert beta[6:] == (1.0,) * 4
+    assert lr == pytest.approx([0.05 * cosine(i / 10) for i in range(10)])  # one curve over both phases
+    before, after = (shrinking.beta(module, 3.0 + d) for d in (-1e-6, 0.0))
+    assert before == pytest.approx(after, rel=1e-4)  # continuous at the end of the ramp
+
+
+def test_gradients_of_a_subnet_are_masked_to_its_channels():
+    net = make_net()
+    net(torch.randn(4, 1, 24, 24), net.space.min()).sum().backward()
+    block = net.model.blocks[1][0]
+    width = net.view(net.space.min()).blocks[1][0].conv_pw.out_channels
+    for leaf in (block.conv_pw, block.bn1, block.conv_dw, block.bn2):
+        assert leaf.weight.grad[:width].abs().sum() > 0
+        assert leaf.weight.grad[width:].abs().sum() == 0
+    assert all(p.grad is None for p in net.model.blocks[1][3].parameters())  # skipped
+
+
+def test_delayed_shrinking_needs_a_switch():
+    module = module_of(make_net(), Method("m", [Phase("all", 1)], IN_PLACE), SANDWICH)
+    with pytest.raises(WsnError, match="method=deps"):
+        trainer([DelayedShrinking()]).fit(module, data(1))
+
+
+# -- BigNAS, AlphaNet -------------------------------------------------------------------------------------
+
+
+def test_zero_gamma_blocks_are_the_identity():
+    net = make_net()
+    zero_gamma(net)
+    seen = 0
+    for block in net.model.modules():
+        if getattr(block, "has_skip", False):
+            x = torch.randn(2, block.conv_pw.in_channels, 6, 6)
+            for mode in (True, False):
+                assert torch.equal(block.train(mode)(x), x)
+            seen += 1
+    assert seen >= 15
+
+
+def test_alpha_divergence_callback_takes_the_place_of_the_methods_loss():
+    net = make_net()
+    expected = copy.deepcopy(net)
+    adaptive = partial(adaptive_alpha_divergence, alpha_min=-0.5, alpha_max=0.5, clip=2.0)
+    roles = ["max", "random", "min"]
+    kwargs = {"method": Method("a", [Phase("all", 1)], IN_PLACE, distillation=adaptive), "roles": roles}
+    trainer().fit(module_of(expected, **kwargs), data(2))
+    module = module_of(net, Method("b", [Phase("all", 1)], IN_PLACE), roles)
+    run = trainer([AlphaDivergence(-0.5, 0.5, 2.0)])
+    run.fit(module, data(2))
+    assert_same_weights(net, expected, rtol=0, atol=0)
+    assert run.callback_metrics["train/alpha_divergence"] >= 0
+
+
+# -- slimmable -------------------------------------------------------------------------------------------
+
+
+def test_switchable_norms_are_private():
+    net = make_net()
+    method = Slimmable(name="s", phases=[Phase("all", 1)], losses={"default": RoleLoss()})
+    prepared = method.prepare(net)
+    listed = ListedSampler(net.space, roles=["listed"]).subnets
+    views = [prepared.view(s) for s in listed]
+    stems = [v.bn1 for v in views]
+    assert len({id(s.weight) for s in stems}) == len(listed) == 3
+    assert all(v.conv_stem.weight is net.model.conv_stem.weight for v in views)  # all else is shared
+    before = [s.running_mean.clone() for s in stems]
+    views[0].train()(torch.randn(8, 1, 24, 24))
+    assert not torch.equal(prepared.view(listed[0]).bn1.running_mean, before[0])
+    assert all(torch.equal(prepared.view(s).bn1.running_mean, b) for s, b in zip(listed[1:], before[1:]))
+    other = net.space.subnet(kernel=3)
+    assert prepared.view(other).bn1.weight is net.model.bn1.weight
+    x = torch.randn(2, 1, 24, 24)
+    for s in listed:
+        assert torch.equal(prepared.view(s).eval()(x), prepared.extract(s).eval()(x))
+    assert wsn.cost(prepared, listed[1]) == wsn.cost(net, listed[1])
+    with pytest.raises(WsnError, match="order_channels"):
+        prepared.order_channels()
+    again = method.prepare(make_net())
+    again.load_state_dict(prepared.state_dict())
+    assert torch.equal(again.view(listed[0]).bn1.running_mean, prepared.view(listed[0]).bn1.running_mean)
+
+
+def blobs(n, seed):
+    """Images whose class is the quarter that is bright."""
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.randint(0, 4, (n,), generator=generator)
+    x = torch.randn(n, 1, 16, 16, generator=generator)
+    for i, c in enumerate(y.tolist()):
+        x[i, 0, 8 * (c // 2) : 8 * (c // 2) + 8, 8 * (c % 2) : 8 * (c % 2) + 8] += 1.0
+    return x, y
+
+
+def test_us_net_fails_without_calibration_and_works_with_it():
+    torch.manual_seed(0)
+    widths = [0.25, 0.5, 0.75, 1.0]
+    net = wsn.create_supernet("slimmable", model="resnet10t", num_classes=4, in_chans=1, width=widths, resolution=16)
+    module = module_of(net, Method("us", [Phase("all", 3)], IN_PLACE), SANDWICH, momentum=0.9)
+    x, y = blobs(640, 0)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=32)
+    trainer(epochs=3).fit(module, loader)
+    test = [blobs(200, 1)]
+    subnets = [net.space.subnet(width=w) for w in widths]
+    calibrated = [m["acc"] for m in evaluate(net, subnets, test, list(x[:256].split(64)), 4)]
+    shared = [m["acc"] for m in evaluate(net, subnets, test, None, 4)]
+    print(calibrated, shared)
+    assert min(calibrated) > 0.9
+    assert min(shared) < min(calibrated) - 0.15
+
+
+# -- CompOFA ---------------------------------------------------------------------------------------------
+
+
+def test_compofa_has_243_subnets_for_each_kernel_setting():
+    net = Method("c", [Phase("all", 1)], IN_PLACE, couple={"expand": "depth"}).prepare(
+        wsn.create_supernet("mobilenetv3", kernel=[3], resolution=32)
+    )
+    assert net.space.size() == 3**5
+    sampler = UniformSampler(net.space)
+    pairs = {2: 3, 3: 4, 4: 6}
+    for step in range(20):
+        subnet = sampler.sample(step)[0].subnet
+        assert all(subnet.expand[at] == pairs[subnet.depth[stage]] for stage, _, at in net.space.kept(subnet))
+        assert net.view(subnet) is not None
+    with pytest.raises(WsnError, match="not of"):
+        net.view(wsn.create_supernet("mobilenetv3", kernel=[3], resolution=32).space.subnet(depth=2, expand=6))
+
+
+# -- PA&DA -----------------------------------------------------------------------------------------------
+
+
+def test_data_importance_is_the_mean_size_of_the_logits_gradient():
+    class Scores(Callback):
+        def __init__(self):
+            self.found = {}
+
+        def on_train_batch_end(self, run, module, outputs, batch, batch_idx):
+            logits = outputs["logits"].clone().requires_grad_()
+            torch.nn.functional.cross_entropy(logits, batch[1], reduction="sum").backward()
+            for index, g in zip(run.datamodule.order.batch(run.current_epoch, batch_idx), logits.grad):
+                self.found.setdefault((run.current_epoch, index), []).append(g.norm().item())
+
+    cfg = compose(CONF, ["method=pa_da", *SMALL])
+    scores, importance, data_module = Scores(), DataImportance(tau=0.8), build(cfg.data)
+    module = make_module(cfg)
+    trainer([scores, importance], 2).fit(module, datamodule=data_module)
+    expected = torch.zeros(data_module.train_size)
+    for (epoch, index), values in scores.found.items():
+        if epoch == 1:
+            expected[index] = sum(values) / len(values)
+    expected = 0.8 * expected / expected.sum() + 0.2 / len(expected)
+    torch.testing.assert_close(importance.weights, expected, rtol=1e-4, atol=1e-8)
+    drawn = [i for b in range(400) for i in data_module.order.batch(9, b)]
+    important = expected.topk(24).indices.tolist()
+    assert sum(i in important for i in drawn) / len(drawn) > 0.6
+
+
+# -- compute --------------------------------------------------------------------------------------------
+
+
+def test_compute_counts_three_forwards_for_each_subnet_and_one_for_a_teacher():
+    net = make_net()
+    phases = [Phase("full", 1, roles=["max"]), Phase("shrink", 1, roles=["min", "min"])]
+    losses = {"max": RoleLoss(), "min": RoleLoss(distill=1.0, target="teacher")}
+    module = module_of(net, Method("ofa", phases, losses), ["max"])
+    trainer(epochs=2).fit(module, data(batches=3, batch_size=8))
+    large, small = (wsn.cost(net, s).macs for s in (net.space.max(), net.space.min()))
+    teacher = wsn.cost(net, net.space.subnet(resolution=16)).macs  # at the student's resolution
+    assert module.macs_spent == 24 * (3 * large) + 24 * (6 * small + teacher)
+
+
+def test_norms_inside_a_score_are_left_alone():
+    net = make_net()
+    method = Method("m", [Phase("all", 1)], IN_PLACE)
+    before = {k: v.clone() for k, v in net.state_dict().items() if "running" in k}
+    loss = method.score(net.train(), next(iter(data(1))), net.space.min())
+    assert loss.item() > 0
+    assert not loss.requires_grad
+    assert all(torch.equal(v, net.state_dict()[k]) for k, v in before.items())
+    assert all(m.momentum != 0 for m in net.modules() if isinstance(m, nn.BatchNorm2d))
+
+
+def test_worked_example_of_the_readme_runs(tmp_path):
+    """README's own method: the yaml as printed there, in a folder of the user's."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    text = readme.partition("<!-- example method -->")[2].partition("```yaml\n")[2].partition("```")[0]
+    assert 10 < len(text.splitlines()) <= 30
+    (tmp_path / "method").mkdir()
+    (tmp_path / "method" / "mine.yaml").write_text(text)
+    cfg = compose(CONF, ["method=mine", f"hydra.searchpath=[{tmp_path}]", *SMALL])
+    module = make_module(cfg)
+    module.method.phases = [Phase(**{**module.method.phases[0].__dict__, "epochs": 1, "warmup_epochs": 0})]
+    trainer().fit(module, datamodule=build(cfg.data))
