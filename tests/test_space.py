@@ -147,3 +147,54 @@ def test_find_and_files(tmp_path):
         OFA.read(tmp_path / "missing.json")
     with pytest.raises(WsnError, match="largest, smallest, middle"):
         OFA.find("biggest")
+
+
+def coupled():
+    depth, kernel = Dimension("depth", [2, 3, 4], 2, "stage"), Dimension("kernel", [3, 5], 8, "block")
+    expand = Dimension("expand", [3, 4, 6], 8, "block")
+    return SearchSpace([depth, kernel, expand, Dimension("resolution", [24, 28])], [4, 4]).couple(expand="depth")
+
+
+def follows(subnet, space):
+    pairs = {2: 3, 3: 4, 4: 6}
+    return all(subnet.expand[at] == pairs[subnet.depth[stage]] for stage, _, at in space.kept(subnet))
+
+
+def test_coupled_dimensions_follow_in_every_operation(rng):
+    space = coupled()
+    per_stage = sum(2**d for d in (2, 3, 4))  # kernels of the kept blocks; expand adds nothing
+    assert space.size() == per_stage**2 * 2
+    a, b = space.sample(rng), space.sample(rng)
+    made = [a, b, space.max(), space.min(), space.middle(), space.mutate(a, rng, 0.5), space.crossover(a, b, rng)]
+    made += list(space.neighbours(a))
+    for subnet in made:
+        assert follows(subnet, space)
+        assert subnet in space
+        assert space.find(subnet.to_json()) == subnet
+    free = SearchSpace(space.dimensions.values(), space.stages)
+    assert free.subnet(depth=2, expand=6) not in space
+    assert len({s.id for s in space.neighbours(a)}) == len(list(space.neighbours(a)))
+
+
+def test_restricting_a_follower_restricts_its_leader():
+    space = coupled().restrict(expand="top1")
+    assert {s.depth for s in (space.max(), space.min())} == {(4, 4)}
+    assert coupled().restrict(depth="top1", expand="top1").min().expand == (6,) * 8
+    with pytest.raises(WsnError, match="go together"):
+        coupled().restrict(depth=[2], expand=[6])
+
+
+def test_mistakes_in_coupling():
+    space = coupled()
+    assert space.subnet(depth=2, expand=3) == space.subnet(depth=2)
+    with pytest.raises(WsnError, match="follows depth"):
+        space.subnet(depth=2, expand=6)
+    free = SearchSpace(space.dimensions.values(), space.stages)
+    for couple, words in [
+        ({"expand": "width"}, "Unknown"),
+        ({"kernel": "depth"}, "as many choices"),
+        ({"depth": "expand"}, "cannot follow"),
+        ({"expand": "depth", "depth": "resolution"}, "at once"),
+    ]:
+        with pytest.raises(WsnError, match=words):
+            free.couple(**couple)

@@ -14,10 +14,12 @@ from wsn import _torchvision
 
 if TYPE_CHECKING:
     from wsn.cost import Cost, cost
+    from wsn.dimension import Dimension
     from wsn.errors import WsnError
     from wsn.factory import create_supernet, list_supernets
     from wsn.pareto import Front
-    from wsn.space import Dimension, SearchSpace, Subnet
+    from wsn.space import SearchSpace
+    from wsn.subnet import Subnet
     from wsn.supernet import Supernet
 
 __version__ = "0.1.0"
@@ -27,10 +29,10 @@ _torchvision.install()
 # Imported on first use: the command line answers --help and config errors before torch is loaded.
 _HOME = {
     "Cost": "wsn.cost",
-    "Dimension": "wsn.space",
+    "Dimension": "wsn.dimension",
     "Front": "wsn.pareto",
     "SearchSpace": "wsn.space",
-    "Subnet": "wsn.space",
+    "Subnet": "wsn.subnet",
     "Supernet": "wsn.supernet",
     "WsnError": "wsn.errors",
     "cost": "wsn.cost",

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from wsn.space import Subnet
+from wsn.subnet import Subnet
 from wsn.supernet import Choice, Supernet
 
 Shape = tuple[int, ...]

@@ -1,6 +1,6 @@
-"""One elastic dimension of a search space: its name, its choices, where they apply."""
+"""Elastic dimensions of a search space: names, choices, where they apply, and which follow others."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -98,3 +98,34 @@ def _choices_by_position(name: str, choices: Any, positions: int) -> tuple[tuple
                 f"Give at least one, e.g. backbone.{name}=[...]"
             )
     return tuple(tuple(sorted(set(values))) for values in lists)
+
+
+@dataclass(frozen=True)
+class Follow:
+    """How the choices of one dimension follow another's.
+
+    Args:
+        leader: the other dimension.
+        at: for each position, the leader's position.
+        maps: for each position, the leader's choice → this dimension's choice.
+    """
+
+    leader: str
+    at: tuple[int, ...]
+    maps: tuple[Mapping[Choice, Choice], ...]
+
+    def values(self, leader: Sequence[Any]) -> list[Any]:
+        """Return this dimension's choices for those of the leader."""
+        return [m.get(leader[p]) for p, m in zip(self.at, self.maps)]
+
+    def narrow(self, leader: Dimension, follower: Dimension) -> Dimension:
+        """Return the leader without the choices whose followers were taken away."""
+        choices = [list(c) for c in leader.choices]
+        for p, mapping, kept in zip(self.at, self.maps, follower.choices):
+            choices[p] = [c for c in choices[p] if mapping[c] in kept]
+        if not all(choices):
+            raise WsnError(
+                f"{follower.name} follows {leader.name} in this space, and no choices of both go together. Restrict "
+                f"{leader.name} alone"
+            )
+        return Dimension(leader.name, choices, len(leader), leader.scope)

@@ -16,7 +16,7 @@ from wsn.cost import cost
 from wsn.images import at_resolution
 from wsn.losses import label_loss
 from wsn.methods.base import set_dropout
-from wsn.space import Subnet
+from wsn.subnet import Subnet
 from wsn.supernet import Supernet
 
 

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsn.space import Subnet
+from wsn.subnet import Subnet
 
 
 def at_resolution(images: Tensor, subnet: Subnet) -> Tensor:

@@ -16,7 +16,7 @@ from wsn.errors import WsnError
 from wsn.methods.base import Batch, Method
 from wsn.samplers.base import Draw, Sampler
 from wsn.schedule import Curve, learning_rate
-from wsn.space import Subnet
+from wsn.subnet import Subnet
 from wsn.supernet import Supernet
 
 

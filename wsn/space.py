@@ -3,118 +3,16 @@
 Pure Python, so that a configuration can be checked without importing torch.
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from wsn.dimension import Choice, Dimension
+from wsn.dimension import Choice, Dimension, Follow
 from wsn.errors import WsnError, listed
-
-
-class Subnet(Mapping):
-    """One member of a search space: frozen, hashable, in canonical form.
-
-    Canonical means that blocks which the subnet skips carry no value (``None``), so that
-    equal networks compare and hash equal. Made by :meth:`SearchSpace.subnet`, never by hand.
-
-    Values are read by key or attribute: a scalar for a dimension of the whole network, a tuple in
-    network order for a dimension of stages or blocks.
-
-    >>> from wsn.space import Dimension, SearchSpace
-    >>> depth, kernel = Dimension("depth", [1, 2], 1, "stage"), Dimension("kernel", [3, 5], 2, "block")
-    >>> space = SearchSpace([depth, kernel], stages=[2])
-    >>> subnet = space.subnet(depth=1, kernel=5)
-    >>> subnet.kernel
-    (5, None)
-    >>> subnet == space.subnet(depth=1, kernel=[5, 3])
-    True
-    """
-
-    __slots__ = ("_hash", "_values")
-
-    def __init__(self, values: Mapping[str, Any]):
-        object.__setattr__(self, "_values", dict(values))
-        object.__setattr__(self, "_hash", hash(tuple(self._values.items())))
-
-    def __getitem__(self, name: str) -> Any:
-        return self._values[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return object.__getattribute__(self, "_values")[name]
-        except KeyError:
-            raise AttributeError(f"a subnet of this space has {listed(self._values)}; received {name!r}") from None
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError("a Subnet is frozen; make another with space.subnet(...)")
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Subnet) and self._hash == other._hash and self._values == other._values
-
-    def __reduce__(self):
-        return Subnet, (self._values,)
-
-    def __repr__(self) -> str:
-        body = ", ".join(f"{name}={_plain(value)}" for name, value in self._values.items())
-        return f"Subnet({body})"
-
-    @property
-    def id(self) -> str:
-        """Ten hexadecimal digits that identify the subnet, equal across machines and sessions."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:10]
-
-    def to_json(self) -> str:
-        """Return the choices as JSON, skipped blocks as ``null``; :meth:`SearchSpace.read` is its inverse."""
-        return json.dumps({name: _plain(value) for name, value in self._values.items()}, separators=(",", ":"))
-
-
-@dataclass(frozen=True)
-class Follow:
-    """How the choices of one dimension follow another's.
-
-    Args:
-        leader: the other dimension.
-        at: for each position, the leader's position.
-        maps: for each position, the leader's choice → this dimension's choice.
-    """
-
-    leader: str
-    at: tuple[int, ...]
-    maps: tuple[Mapping[Choice, Choice], ...]
-
-    def values(self, leader: Sequence[Any]) -> list[Any]:
-        """Return this dimension's choices for those of the leader."""
-        return [m.get(leader[p]) for p, m in zip(self.at, self.maps)]
-
-    def narrow(self, leader: Dimension, follower: Dimension) -> Dimension:
-        """Return the leader without the choices whose followers were taken away."""
-        choices = [list(c) for c in leader.choices]
-        for p, mapping, kept in zip(self.at, self.maps, follower.choices):
-            choices[p] = [c for c in choices[p] if mapping[c] in kept]
-        if not all(choices):
-            raise WsnError(
-                f"{follower.name} follows {leader.name} in this space, and no choices of both go together. Restrict "
-                f"{leader.name} alone"
-            )
-        return Dimension(leader.name, choices, len(leader), leader.scope)
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+from wsn.subnet import Subnet, plain
 
 
 class SearchSpace:
@@ -181,7 +79,7 @@ class SearchSpace:
             wanted = self._canonical(full, follow=False)[name]
             if wanted != subnet[name]:
                 raise WsnError(
-                    f"{name}: it follows {self.coupled[name].leader} here, which gives {_plain(subnet[name])}. "
+                    f"{name}: it follows {self.coupled[name].leader} here, which gives {plain(subnet[name])}. "
                     f"Received {values[name]}; leave {name} out"
                 )
         return subnet

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from wsn.errors import WsnError
 from wsn.narrow import Coupling, couple, detach_tree, shallow, shallow_tree
-from wsn.space import SearchSpace, Subnet
+from wsn.space import SearchSpace
+from wsn.subnet import Subnet
 
 Choice = tuple
 """The choices of one block, hashable; ``()`` for a segment that is the same in every subnet."""

@@ -10,7 +10,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from wsn.errors import WsnError
 from wsn.narrow import Coupling, detach_tree, shallow
-from wsn.space import SearchSpace, Subnet
+from wsn.space import SearchSpace
+from wsn.subnet import Subnet
 from wsn.supernet import Choice, Supernet
 
 

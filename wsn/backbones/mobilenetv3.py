@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from wsn.dimension import Dimension
 from wsn.errors import WsnError
 from wsn.narrow import Coupling, couple, set_kernel, transform_kernel
-from wsn.space import SearchSpace, Subnet
+from wsn.space import SearchSpace
+from wsn.subnet import Subnet
 from wsn.supernet import Choice, Supernet, sort_channels
 
 STRIDES = (2, 1, 2, 2, 2, 1, 2)  # stem, first block, then the five elastic stages

@@ -17,7 +17,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from wsn.dimension import Dimension
 from wsn.errors import WsnError
 from wsn.narrow import shallow, take_channels
-from wsn.space import SearchSpace, Subnet
+from wsn.space import SearchSpace
+from wsn.subnet import Subnet
 from wsn.supernet import Choice, Supernet
 
 

@@ -14,7 +14,7 @@ from wsn.losses import label_loss, soft_cross_entropy
 from wsn.narrow import shallow_tree
 from wsn.samplers.base import Draw
 from wsn.schedule import Phase
-from wsn.space import Subnet
+from wsn.subnet import Subnet
 from wsn.supernet import Supernet
 
 Batch = tuple[Tensor, Tensor]

@@ -7,7 +7,7 @@ from wsn.errors import WsnError
 from wsn.methods.base import Method
 from wsn.samplers.base import Sampler
 from wsn.schedule import total_epochs
-from wsn.space import Subnet
+from wsn.subnet import Subnet
 from wsn.supernet import Supernet
 
 

@@ -7,7 +7,8 @@ from wsn.errors import WsnError
 from wsn.samplers.balanced import BalancedSampler
 from wsn.samplers.base import Score
 from wsn.samplers.conditional import CostConditional
-from wsn.space import SearchSpace, Subnet
+from wsn.space import SearchSpace
+from wsn.subnet import Subnet
 
 
 class AttentiveSampler(BalancedSampler):

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from wsn.errors import WsnError, listed
 from wsn.schedule import Phase
-from wsn.space import SearchSpace, Subnet
+from wsn.space import SearchSpace
+from wsn.subnet import Subnet
 from wsn.supernet import Supernet
 
 Score = Callable[[Subnet], float]

@@ -3,7 +3,8 @@
 from random import Random
 
 from wsn.samplers.base import Sampler, Score
-from wsn.space import SearchSpace, Subnet
+from wsn.space import SearchSpace
+from wsn.subnet import Subnet
 
 
 class CompoundSampler(Sampler):

@@ -5,7 +5,8 @@ from random import Random
 
 from wsn.cost import cost
 from wsn.errors import WsnError
-from wsn.space import SearchSpace, Subnet
+from wsn.space import SearchSpace
+from wsn.subnet import Subnet
 from wsn.supernet import Supernet
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from wsn.errors import WsnError
 from wsn.samplers.base import Draw, Sampler, Score
-from wsn.space import SearchSpace, Subnet
+from wsn.space import SearchSpace
+from wsn.subnet import Subnet
 
 
 class ListedSampler(Sampler):

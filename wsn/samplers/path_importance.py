@@ -9,7 +9,8 @@ import torch
 from wsn.dimension import Choice
 from wsn.errors import WsnError
 from wsn.samplers.base import Draw, Sampler, Score
-from wsn.space import SearchSpace, Subnet
+from wsn.space import SearchSpace
+from wsn.subnet import Subnet
 from wsn.supernet import Supernet
 
 

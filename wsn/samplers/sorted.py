@@ -8,7 +8,8 @@ from typing import Any
 
 from wsn.errors import WsnError, listed
 from wsn.samplers.base import Sampler, Score
-from wsn.space import SearchSpace, Subnet
+from wsn.space import SearchSpace
+from wsn.subnet import Subnet
 
 
 class SortedSampler(Sampler):
