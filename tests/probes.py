@@ -1,7 +1,9 @@
 """Callbacks that tests put into a run by ``+callbacks.NAME._target_=probes.X``."""
 
+import json
 import os
 import signal
+from pathlib import Path
 
 from lightning.pytorch.callbacks import Callback
 
@@ -16,3 +18,24 @@ class KillAt(Callback):
     def on_train_batch_end(self, trainer, *_):
         if trainer.global_step == self.step:
             os.kill(os.getpid(), self.signal)
+
+
+class NoteDraws(Callback):
+    """Write the subnets of every step to ``draws-<rank>.json`` in a folder."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.seen = []
+
+    def on_train_start(self, trainer, pl_module):
+        sample = pl_module.sampler.sample
+
+        def noting(*args):
+            draws = sample(*args)
+            self.seen.append([f"{d.role} {d.subnet.id}" for d in draws])
+            return draws
+
+        pl_module.sampler.sample = noting
+
+    def on_train_end(self, trainer, pl_module):
+        (self.folder / f"draws-{trainer.global_rank}.json").write_text(json.dumps(self.seen))

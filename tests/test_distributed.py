@@ -1,5 +1,7 @@
 """Two gloo processes against one process that accumulates the same two half batches."""
 
+import json
+
 import pytest
 import torch
 from test_train import SMALL, command, the_run, weights
@@ -31,3 +33,17 @@ def test_two_processes_equal_one(single, tmp_path, trainer):
             torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
     evaluated = [[r["id"] for r in read_csv(folder / "subnets.csv")] for folder in (single, run)]
     assert evaluated[0] == evaluated[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["attentive", "shift", "path_importance"])
+def test_samplers_with_feedback_draw_the_same_on_every_rank(tmp_path, sampler):
+    """Scores, evaluations and gradients reach all ranks alike."""
+    overrides = ["method=spos", f"sampler={sampler}", "method.phases.0.epochs=3", "method.phases.0.warmup_epochs=0"]
+    overrides += ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "evaluation.every_n_epochs=1"]
+    probe = ["+callbacks.note._target_=probes.NoteDraws", f"+callbacks.note.folder={tmp_path}"]
+    small = [s for s in SMALL if "phases" not in s]
+    command("train.py", *small, *overrides, *probe, out=tmp_path)
+    first, second = (json.loads((tmp_path / f"draws-{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second
+    assert len({d for step in first for d in step}) > 5
