@@ -31,8 +31,10 @@ SMALL = [
 ]
 
 
-def command(script, *overrides, out, check=True, timeout=280):
-    environment = {**os.environ, "OUT": str(out), "PYTHONPATH": str(ROOT / "tests"), "WANDB_MODE": "offline"}
+def command(script, *overrides, out, check=True, timeout=560):
+    # One thread: these networks are small, and several processes share the machine.
+    environment = {"OMP_NUM_THREADS": "1", **os.environ, "OUT": str(out), "PYTHONPATH": str(ROOT / "tests")}
+    environment["WANDB_MODE"] = "offline"
     done = subprocess.run(
         [sys.executable, script, *overrides],
         cwd=ROOT,
