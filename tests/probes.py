@@ -17,6 +17,8 @@ class KillAt(Callback):
 
     def on_train_batch_end(self, trainer, *_):
         if trainer.global_step == self.step:
+            if self.signal == signal.SIGINT:  # a shell ignores it in jobs of the background
+                signal.signal(signal.SIGINT, signal.default_int_handler)
             os.kill(os.getpid(), self.signal)
 
 

@@ -8,7 +8,7 @@ from test_train import SMALL, command, the_run, weights
 
 from wsn.pareto import read_csv
 
-pytestmark = pytest.mark.ddp
+pytestmark = [pytest.mark.ddp, pytest.mark.timeout(900)]
 BASE = [s for s in SMALL if not s.startswith(("data.batch_size", "trainer.limit"))]
 # Dropout draws differ by rank. BN over a few values amplifies rounding tenfold a step: hence float64, one step a phase.
 BASE += ["data.batch_size=8", "data.images_per_epoch=null", "backbone.drop_rate=0", "trainer.precision=64-true"]

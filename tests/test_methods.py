@@ -139,7 +139,10 @@ def draws_of(name, tmp_path, stop=None, checkpoint=None):
     return draws.seen
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+STATEFUL = ("attentive", "path_importance", "phased", "shift", "sorted", "uniform")
+
+
+@pytest.mark.parametrize("name", [n if n in STATEFUL else pytest.param(n, marks=pytest.mark.slow) for n in SAMPLERS])
 def test_every_sampler_goes_on_exactly_after_a_resume(name, tmp_path):
     whole = draws_of(name, tmp_path)
     assert len(whole) == 9
