@@ -186,7 +186,7 @@ def test_shift_moves_probability_to_bins_that_improve(net):
 def gradients(net, subnet, by_block):
     """Give the blocks of a subnet gradients of known norm, all others none."""
     net.zero_grad()
-    for (name, _), (_, _, at) in zip(net.segments(subnet)[2:-2], net.space.kept(subnet), strict=True):
+    for (name, _), (_, _, at) in zip(net.blocks(subnet).items(), net.space.kept(subnet), strict=True):
         weight = net.model.get_submodule(name).conv_dw.weight
         weight.grad = torch.zeros_like(weight)
         weight.grad.view(-1)[0] = by_block[at]

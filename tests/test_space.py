@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsn import Dimension, SearchSpace, WsnError
-from wsn.backbones.mobilenetv3 import mobilenetv3_space
+from wsn.backbones.once_for_all import once_for_all_space
 
-OFA = mobilenetv3_space((2, 3, 4), (3, 5, 7), (3, 4, 6), range(128, 225, 4))
+OFA = once_for_all_space((2, 3, 4), (3, 5, 7), (3, 4, 6), range(128, 225, 4), 5)
 TINY = SearchSpace(
     [
         Dimension("depth", [1, 2], 2, "stage"),

@@ -28,7 +28,8 @@ class Cost:
     """Cost of one subnet.
 
     Args:
-        macs: multiply-adds of convolutions and linear layers for one image at the subnet's resolution.
+        macs: multiply-adds of convolutions and linear layers for one image at the subnet's resolution, or for one
+            token of a language model.
         params: parameters of the extracted subnet (kernel matrices are not part of it).
     """
 
@@ -63,9 +64,8 @@ class CostTable:
 
     def __init__(self, net: Supernet):
         self.space = net.space
-        self.in_chans = net.in_chans
         self._meta = _to_meta(net)
-        self._segments: dict[tuple[str, Choice, Shape], tuple[int, int, Shape]] = {}
+        self._segments: dict[tuple[str, Choice, Shape], tuple[int, int, Shape, torch.dtype]] = {}
         self._subnets: dict[Subnet, Cost] = {}
 
     def __call__(self, subnet: Subnet) -> Cost:
@@ -77,22 +77,23 @@ class CostTable:
     def _sum(self, subnet: Subnet) -> Cost:
         if subnet not in self.space:
             self._meta.view(subnet)  # raises the error that lists what is allowed
-        resolution = int(subnet["resolution"])
-        shape: Shape = (1, self.in_chans, resolution, resolution)
+        x = self._meta.example(subnet)
+        shape, dtype = tuple(x.shape), x.dtype
         macs = params = 0
         for name, choice in self._meta.segments(subnet):
             key = (name, choice, shape)
             found = self._segments.get(key)
             if found is None:
-                found = self._segments[key] = self._measure(name, choice, shape)
-            macs, params, shape = macs + found[0], params + found[1], found[2]
+                x = torch.empty(shape, dtype=dtype, device="meta")
+                found = self._segments[key] = self._measure(name, choice, x)
+            macs, params, shape, dtype = macs + found[0], params + found[1], found[2], found[3]
         return Cost(macs, params)
 
-    def _measure(self, name: str, choice: Choice, shape: Shape) -> tuple[int, int, Shape]:
+    def _measure(self, name: str, choice: Choice, x: torch.Tensor) -> tuple[int, int, Shape, torch.dtype]:
         net = self._meta
-        module = net.narrow(name, choice) if name in net.elastic else net.segment(name)
-        macs, out = count_macs(module, torch.empty(shape, device="meta", dtype=torch.float32))
-        return macs, sum(p.numel() for p in module.parameters()), tuple(out.shape)
+        module = net.narrow(name, choice) if name in net.elastic else net.segment(name, choice)
+        macs, out = count_macs(module, x)
+        return macs, sum(p.numel() for p in module.parameters()), tuple(out.shape), out.dtype
 
 
 def count_macs(module: nn.Module, x: torch.Tensor) -> tuple[int, torch.Tensor]:

@@ -8,6 +8,7 @@ from wsn.errors import WsnError, listed
 
 Scope = Literal["network", "stage", "block"]
 Choice = int | float
+MAY_BE_ZERO = ("depth", "layers")  # a stage may have no block; a layer is kept (1) or skipped (0)
 
 
 @dataclass(frozen=True, init=False)
@@ -18,7 +19,8 @@ class Dimension:
         name: field term: ``depth``, ``kernel``, ``expand``, ``resolution``, ``width`` ...
         choices: values for every position, or one list of values per position.
         positions: number of positions (1 for a dimension of the whole network).
-        scope: ``block`` values are absent where ``depth`` skips the block; the others always count.
+        scope: ``block`` values are absent where ``depth`` or ``layers`` skips the block; the others always count.
+        offset: positions of a stage dimension that come before the first stage (a stem).
 
     Raises:
         WsnError: no choices, a choice that is not a number, an even kernel, or a wrong number of lists.
@@ -30,8 +32,9 @@ class Dimension:
     name: str
     choices: tuple[tuple[Choice, ...], ...]
     scope: Scope
+    offset: int = 0
 
-    def __init__(self, name: str, choices: Any, positions: int = 1, scope: Scope = "network"):
+    def __init__(self, name: str, choices: Any, positions: int = 1, scope: Scope = "network", offset: int = 0):
         per_position = _choices_by_position(name, choices, positions)
         even = [k for c in per_position for k in c if name == "kernel" and k % 2 != 1]
         if even:
@@ -39,6 +42,11 @@ class Dimension:
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "choices", per_position)
         object.__setattr__(self, "scope", scope)
+        object.__setattr__(self, "offset", offset)
+
+    def position(self, stage: int, block: int) -> int:
+        """Return the position of this dimension that a block has, from its stage and its place in the network."""
+        return {"network": 0, "stage": self.offset + stage, "block": block}[self.scope]
 
     def __len__(self) -> int:
         return len(self.choices)
@@ -62,7 +70,7 @@ class Dimension:
             if not choices.removeprefix("top").isdigit() or choices == "top0":
                 raise WsnError(f"{self.name}: expected values, or top1, top2 ... Received {choices!r}")
             choices = [c[-int(choices.removeprefix("top")) :] for c in self.choices]
-        narrowed = Dimension(self.name, choices, len(self), self.scope)
+        narrowed = Dimension(self.name, choices, len(self), self.scope, self.offset)
         for position, (few, all_) in enumerate(zip(narrowed.choices, self.choices)):
             unknown = [c for c in few if c not in all_]
             if unknown:
@@ -89,7 +97,8 @@ def _choices_by_position(name: str, choices: Any, positions: int) -> tuple[tuple
     else:
         lists = [choices] * positions
     for values in lists:
-        bad = [v for v in values if isinstance(v, bool) or not isinstance(v, int | float) or v <= 0]
+        least = 0 if name in MAY_BE_ZERO else 1e-9
+        bad = [v for v in values if isinstance(v, bool) or not isinstance(v, int | float) or v < least]
         if bad:
             raise WsnError(f"{name}: every choice must be a positive number. Received {bad[0]!r} in {values}")
         if not values:
@@ -128,4 +137,4 @@ class Follow:
                 f"{follower.name} follows {leader.name} in this space, and no choices of both go together. Restrict "
                 f"{leader.name} alone"
             )
-        return Dimension(leader.name, choices, len(leader), leader.scope)
+        return Dimension(leader.name, choices, len(leader), leader.scope, leader.offset)

@@ -37,7 +37,7 @@ def zero_gamma(net: Supernet) -> None:
     """
     he_fan_out(net)
     for block in net.model.modules():
-        if not getattr(block, "has_skip", False):
+        if not (getattr(block, "has_skip", False) or hasattr(block, "shortcut")):
             continue
         norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.affine]
         if norms:

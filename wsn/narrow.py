@@ -1,11 +1,12 @@
 """Narrowing: layers whose parameters are views into another layer's parameters.
 
-The primitives below work on one leaf layer (convolution, linear, batch norm). A backbone declares once, for each
+The primitives below work on one leaf layer (convolution, linear, embedding, norm). A backbone declares once, for each
 class of block, which leaves share a group of channels (a :class:`Coupling`); narrowing a block to its first
 channels and permuting its channels are then the same operation, :func:`couple`, with another index.
 """
 
 import copy
+import functools
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,20 +16,44 @@ import torch
 from torch import Tensor, nn
 
 Index = int | Tensor
-"""Which channels to take: the first n (an int; the result is a view) or these (a LongTensor; a copy)."""
+"""Which units to take: the first n (an int; the result is a view) or these (a LongTensor; a copy)."""
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A layer (or a parameter, by its last dimension) that takes part in a coupling.
+
+    Args:
+        name: path below the block.
+        unit: channels of this leaf for each unit of the coupling, e.g. the size of an attention head.
+        chunks: how many equal parts the channels are fused of, each with all units, e.g. 3 for query, key and value.
+    """
+
+    name: str
+    unit: int = 1
+    chunks: int = 1
 
 
 @dataclass(frozen=True)
 class Coupling:
-    """A group of channels that several leaves of a block share.
+    """A group of channels, or of units of several channels, that several leaves of a block share.
 
     Args:
         out: leaves that produce these channels or act on each of them (depthwise convolution, norm).
         into: leaves that consume them.
+        group: couplings of the same group in different blocks are the same channels (a residual stream).
+        scored_by: the consumers that tell how important a channel is; by default all of ``into``.
     """
 
-    out: tuple[str, ...]
-    into: tuple[str, ...] = ()
+    out: tuple[str | Leaf, ...] = ()
+    into: tuple[str | Leaf, ...] = ()
+    group: str | None = None
+    scored_by: tuple[str, ...] | None = None
+
+
+def leaf_of(member: str | Leaf) -> Leaf:
+    """Return a member of a coupling as a :class:`Leaf`."""
+    return member if isinstance(member, Leaf) else Leaf(member)
 
 
 # A hook that is registered on a view must not run in the supernet.
@@ -69,53 +94,121 @@ def shallow_tree(module: nn.Module) -> nn.Module:
     return clone
 
 
-def take(tensor: Tensor, index: Index | None, dim: int) -> Tensor:
-    """Take the first ``index`` entries of ``dim`` (a view) or the entries listed in ``index`` (a copy)."""
-    if index is None:
-        return tensor
-    if isinstance(index, int):
-        return tensor if index == tensor.shape[dim] else tensor.narrow(dim, 0, index)
-    return tensor.index_select(dim, index)
+@dataclass(frozen=True)
+class Channels:
+    """Which channels of one leaf to take: an index of units, and how the leaf is made of them."""
+
+    index: Index
+    unit: int = 1
+    chunks: int = 1
+
+    def take(self, tensor: Tensor, dim: int) -> Tensor:
+        """Take them along ``dim``: a view for the first units of one chunk, else a copy."""
+        if isinstance(self.index, int):
+            count = self.index * self.unit
+            if count * self.chunks == tensor.shape[dim]:
+                return tensor
+            if self.chunks == 1:
+                return tensor.narrow(dim, 0, count)
+            parts = tensor.unflatten(dim, (self.chunks, -1))
+            return parts.narrow(dim + 1, 0, count).flatten(dim, dim + 1)
+        parts = tensor.unflatten(dim, (self.chunks, -1, self.unit))
+        return parts.index_select(dim + 1, self.index.to(tensor.device)).flatten(dim, dim + 2)
 
 
-def take_channels(leaf: Any, out: Index | None = None, into: Index | None = None) -> Any:
+def take(tensor: Tensor, channels: Channels | None, dim: int) -> Tensor:
+    """Take some entries of ``dim``; None takes all."""
+    return tensor if channels is None else channels.take(tensor, dim)
+
+
+@functools.singledispatch
+def take_channels(leaf: Any, out: Channels | None = None, into: Channels | None = None) -> Any:
     """Return ``leaf`` with some of its output and input channels.
 
+    A layer of another library takes part through ``take_channels.register``.
+
     Args:
-        leaf: a convolution (dense or depthwise), linear or batch norm layer, or an identity (returned as it is).
-        out: output channels; for depthwise convolutions and norms the channels themselves.
+        leaf: a convolution, linear, embedding or norm layer, or a layer without channels (returned as it is).
+        out: output channels; for depthwise convolutions, norms and embeddings the channels themselves.
         into: input channels of a dense layer.
 
     Raises:
         TypeError: a layer of another kind.
     """
+    if next(leaf.parameters(), None) is not None:
+        name = type(leaf).__name__
+        raise TypeError(f"Cannot take channels of {name}; teach it with wsn.narrow.take_channels.register")
+    return leaf
+
+
+@take_channels.register
+def _(leaf: nn.Conv2d, out: Channels | None = None, into: Channels | None = None) -> Any:
     clone: Any = shallow(leaf)
-    if isinstance(leaf, nn.Conv2d):
-        depthwise = leaf.groups > 1
-        weight = take(take(leaf.weight, out, 0), None if depthwise else into, 1)
-        set_parameter(clone, "weight", weight)
-        if leaf.bias is not None:
-            set_parameter(clone, "bias", take(leaf.bias, out, 0))
-        channels = weight.shape[0]
-        _state(clone).update(
-            out_channels=channels,
-            in_channels=channels if depthwise else weight.shape[1],
-            groups=channels if depthwise else 1,
-        )
-    elif isinstance(leaf, nn.Linear):
-        set_parameter(clone, "weight", take(take(leaf.weight, out, 0), into, 1))
-        if leaf.bias is not None:
-            set_parameter(clone, "bias", take(leaf.bias, out, 0))
-        out_features, in_features = clone._parameters["weight"].shape
-        _state(clone).update(out_features=out_features, in_features=in_features)
-    elif isinstance(leaf, nn.modules.batchnorm._BatchNorm):
-        for name in ("weight", "bias"):
-            set_parameter(clone, name, take(getattr(leaf, name), out, 0))
-        for name in ("running_mean", "running_var"):
-            clone._buffers[name] = take(getattr(leaf, name), out, 0)
-        _state(clone).update(num_features=len(clone._buffers["running_mean"]))
-    elif not isinstance(leaf, nn.Identity):
-        raise TypeError(f"Cannot take channels of {type(leaf).__name__}; wsn narrows Conv2d, Linear and BatchNorm2d")
+    depthwise = leaf.groups > 1
+    weight = take(take(leaf.weight, out, 0), None if depthwise else into, 1)
+    set_parameter(clone, "weight", weight)
+    if leaf.bias is not None:
+        set_parameter(clone, "bias", take(leaf.bias, out, 0))
+    channels = weight.shape[0]
+    into_group = leaf.weight.shape[1]
+    _state(clone).update(
+        out_channels=channels,
+        in_channels=channels // (leaf.out_channels // leaf.groups) * into_group if depthwise else weight.shape[1],
+        groups=channels // (leaf.out_channels // leaf.groups) if depthwise else 1,
+    )
+    return clone
+
+
+@take_channels.register
+def _(leaf: nn.Linear, out: Channels | None = None, into: Channels | None = None) -> Any:
+    clone: Any = shallow(leaf)
+    set_parameter(clone, "weight", take(take(leaf.weight, out, 0), into, 1))
+    if leaf.bias is not None:
+        set_parameter(clone, "bias", take(leaf.bias, out, 0))
+    out_features, in_features = clone._parameters["weight"].shape
+    _state(clone).update(out_features=out_features, in_features=in_features)
+    return clone
+
+
+@take_channels.register
+def _(leaf: nn.modules.batchnorm._BatchNorm, out: Channels | None = None, into: Channels | None = None) -> Any:
+    clone = _take_affine(leaf, out)
+    for name in ("running_mean", "running_var"):
+        clone._buffers[name] = take(getattr(leaf, name), out, 0)
+    _state(clone).update(num_features=len(clone._buffers["running_mean"]))
+    return clone
+
+
+@take_channels.register
+def _(leaf: nn.LayerNorm, out: Channels | None = None, into: Channels | None = None) -> Any:
+    clone = _take_affine(leaf, out)
+    _state(clone).update(normalized_shape=tuple(clone._parameters["weight"].shape))
+    return clone
+
+
+@take_channels.register
+def _(leaf: nn.RMSNorm, out: Channels | None = None, into: Channels | None = None) -> Any:
+    clone: Any = shallow(leaf)
+    set_parameter(clone, "weight", take(leaf.weight, out, 0))
+    _state(clone).update(normalized_shape=tuple(clone._parameters["weight"].shape))
+    return clone
+
+
+@take_channels.register
+def _(leaf: nn.Embedding, out: Channels | None = None, into: Channels | None = None) -> Any:
+    clone: Any = shallow(leaf)
+    set_parameter(clone, "weight", take(leaf.weight, out, 1))
+    _state(clone).update(embedding_dim=clone._parameters["weight"].shape[1])
+    return clone
+
+
+def _take_affine(leaf: Any, out: Channels | None) -> Any:
+    """Take channels of a norm's scale and shift."""
+    clone = shallow(leaf)
+    for name in ("weight", "bias"):
+        value = getattr(leaf, name)
+        if value is not None:
+            set_parameter(clone, name, take(value, out, 0))
     return clone
 
 
@@ -125,20 +218,50 @@ def couple(block: nn.Module, indices: Mapping[Coupling, Index]) -> nn.Module:
     With ints the result holds views into the block's parameters: that is narrowing. With permutations it
     computes the same function with its channels in another order: that is importance ordering.
     """
-    roles: dict[str, dict[str, Index]] = {}
-    for coupling, index in indices.items():
-        for path in coupling.out:
-            roles.setdefault(path, {})["out"] = index
-        for path in coupling.into:
-            roles.setdefault(path, {})["into"] = index
-    clone = shallow_tree(block)
-    for path, channels in roles.items():
+    return couple_in_place(shallow_tree(block), indices)
+
+
+def couple_in_place(clone: nn.Module, indices: Mapping[Coupling, Index]) -> nn.Module:
+    """Do as :func:`couple` to a module tree that is a shallow copy already."""
+    for path, channels in _by_leaf(indices).items():
         parent, _, name = path.rpartition(".")
-        owner = clone.get_submodule(parent)
-        if isinstance(owner, nn.Identity):  # a block without squeeze-and-excite
+        owner = _descend(clone, parent)
+        if owner is None:  # a block without this part, e.g. without squeeze-and-excite
             continue
-        owner._modules[name] = take_channels(owner._modules[name], **channels)
+        if name in owner._modules:
+            leaf = owner._modules[name]
+            if leaf is not None:
+                owner._modules[name] = take_channels(leaf, **channels)
+        elif owner._parameters.get(name) is not None:
+            tensor = owner._parameters[name]
+            set_parameter(owner, name, take(tensor, channels["out"], tensor.ndim - 1))
     return clone
+
+
+def _by_leaf(indices: Mapping[Coupling, Index]) -> dict[str, dict[str, Channels]]:
+    """Return, for each leaf, the channels that it puts out and takes in."""
+    roles: dict[str, dict[str, Channels]] = {}
+    for coupling, index in indices.items():
+        for role, members in (("out", coupling.out), ("into", coupling.into)):
+            for member in members:
+                leaf = leaf_of(member)
+                roles.setdefault(leaf.name, {})[role] = Channels(index, leaf.unit, leaf.chunks)
+    return roles
+
+
+def has_leaf(block: nn.Module, name: str) -> bool:
+    """Tell whether a block has this layer."""
+    leaf = _descend(block, name)
+    return leaf is not None and not isinstance(leaf, nn.Identity)
+
+
+def _descend(module: nn.Module, path: str) -> nn.Module | None:
+    for name in path.split(".") if path else ():
+        child = module._modules.get(name)
+        if child is None:
+            return None
+        module = child
+    return module
 
 
 def set_parameter(module: nn.Module, name: str, tensor: Tensor | None) -> None:
@@ -189,12 +312,16 @@ def transform_kernel(kernel: Tensor, size: int, matrices: Mapping[str, Tensor]) 
 
 
 def detach_tree(view: nn.Module) -> nn.Module:
-    """Return an independent deep copy of a view: leaf parameters of their own, contiguous."""
+    """Return an independent deep copy of a view: leaf parameters of their own, contiguous; tied ones stay tied."""
+    own: dict[int, nn.Parameter] = {}
     for module in view.modules():
         for name, parameter in module._parameters.items():
-            if parameter is not None:
+            if parameter is None:
+                continue
+            if id(parameter) not in own:
                 value = parameter.detach().clone(memory_format=torch.contiguous_format)
-                module._parameters[name] = nn.Parameter(value, requires_grad=parameter.requires_grad)
+                own[id(parameter)] = nn.Parameter(value, requires_grad=parameter.requires_grad)
+            module._parameters[name] = own[id(parameter)]
         for name, buffer in module._buffers.items():
             if buffer is not None:
                 module._buffers[name] = buffer.detach().clone(memory_format=torch.contiguous_format)

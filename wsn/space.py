@@ -19,7 +19,8 @@ class SearchSpace:
     """Named elastic dimensions with ordered choices: the set of subnets of one supernet.
 
     A dimension called ``depth`` (one position per stage) keeps the first ``depth`` blocks of each
-    stage; dimensions of scope ``block`` have one position for each block in network order.
+    stage; one called ``layers`` keeps any set of blocks (1 kept, 0 skipped, at least one kept). Dimensions of scope
+    ``block`` have one position for each block in network order.
 
     Args:
         dimensions: the elastic dimensions.
@@ -48,7 +49,7 @@ class SearchSpace:
                 raise WsnError(f"{d.name}: a block dimension needs {blocks} positions. Received {len(d)}")
         depth = self.dimensions.get("depth")
         if depth is not None:
-            for stage, (choices, largest) in enumerate(zip(depth.choices, self.stages)):
+            for stage, (choices, largest) in enumerate(zip(depth.choices[depth.offset :], self.stages)):
                 bad = [c for c in choices if c != int(c) or c > largest]
                 if bad:
                     raise WsnError(f"depth: stage {stage} has {largest} blocks. Received {bad[0]}")
@@ -60,7 +61,8 @@ class SearchSpace:
         """Make a subnet from a scalar (used everywhere) or a list in network order per dimension.
 
         A list has one entry per position (per stage for ``depth``, per block for ``kernel``); the entries of
-        skipped blocks are ignored. A dimension that is left out takes its largest choice.
+        skipped blocks are ignored. A dimension that is left out takes its largest choice. ``layers`` may also be
+        the indices of the kept layers.
 
         Raises:
             WsnError: an unknown name, a wrong length, or a value that the space does not have;
@@ -222,16 +224,33 @@ class SearchSpace:
         """Count the different networks exactly (skipped blocks are not counted)."""
         total = 1
         free = [d for d in self.dimensions.values() if d.name not in self.coupled]
+        counted = "layers" if "layers" in self.dimensions else "depth"  # what says which blocks are kept
+        leader = self.coupled["layers"].leader if "layers" in self.coupled else None
+        block_dims = [d for d in free if d.scope == "block" and d.name != "layers"]
+        per_block = [math.prod(len(d.choices[i]) for d in block_dims) for i in range(sum(self.stages))]
         for d in free:
-            if d.scope != "block" and d.name != "depth":
+            if d.scope != "block" and d.name not in (counted, leader):
                 total *= math.prod(len(c) for c in d.choices)
-        block_dims = [d for d in free if d.scope == "block"]
+        if leader is not None:
+            maps = self.coupled["layers"].maps
+            choices = self.dimensions[leader].choices[0]
+            return total * sum(math.prod(c for c, m in zip(per_block, maps) if m[n]) for n in choices)
+        if counted == "layers":
+            flags = self.dimensions["layers"].choices
+            sets = math.prod(sum(c if kept else 1 for kept in f) for c, f in zip(per_block, flags))
+            return total * (sets - all(0 in f for f in flags))
+        return total * self._depths(per_block)
+
+    def _depths(self, per_block: Sequence[int]) -> int:
+        """Count the ways to choose depths and what the kept blocks choose."""
+        total, first = 1, 0
         depth = self.dimensions.get("depth")
-        first = 0
+        offset = depth.offset if depth else 0
+        if depth is not None:
+            total = math.prod(len(c) for c in depth.choices[:offset])
         for stage, blocks in enumerate(self.stages):
-            per_block = [math.prod(len(d.choices[first + i]) for d in block_dims) for i in range(blocks)]
-            depths = depth.choices[stage] if depth is not None else (blocks,)
-            total *= sum(math.prod(per_block[: int(kept)]) for kept in depths)
+            depths = depth.choices[offset + stage] if depth is not None else (blocks,)
+            total *= sum(math.prod(per_block[first : first + int(kept)]) for kept in depths)
             first += blocks
         return total
 
@@ -290,11 +309,12 @@ class SearchSpace:
 
     def kept(self, subnet: Subnet) -> Iterator[tuple[int, int, int]]:
         """Yield (stage, index in the stage, index in the network) of the blocks that a subnet keeps."""
-        depth = subnet.get("depth", self.stages)
+        active = self._active({n: self._positions(subnet, n) for n in ("depth", "layers") if n in subnet})
         first = 0
         for stage, blocks in enumerate(self.stages):
-            for i in range(int(depth[stage])):
-                yield stage, i, first + i
+            for i in range(blocks):
+                if active is None or active[first + i]:
+                    yield stage, i, first + i
             first += blocks
 
     def describe(self) -> str:
@@ -323,6 +343,8 @@ class SearchSpace:
         if isinstance(value, str) or not isinstance(value, Iterable):
             return [value] * len(dim)
         values = list(value)
+        if dim.name == "layers":
+            values = _as_flags(values, len(dim))
         if len(values) != len(dim):
             raise WsnError(
                 f"{dim.name}: expected one value, or a list of {len(dim)} (one per "
@@ -336,7 +358,7 @@ class SearchSpace:
         elif leader.scope == "network":
             at = [0] * len(follower)
         elif leader.scope == "stage" and follower.scope == "block":
-            at = [stage for stage, blocks in enumerate(self.stages) for _ in range(blocks)]
+            at = [leader.offset + stage for stage, blocks in enumerate(self.stages) for _ in range(blocks)]
         else:
             raise WsnError(f"{follower.name}, one for each {follower.scope}, cannot follow {leader.name}")
         for position, choices in enumerate(follower.choices):
@@ -351,18 +373,14 @@ class SearchSpace:
     def _canonical(self, full: Mapping[str, Sequence[Any]], follow: bool = True) -> Subnet:
         if follow and self.coupled:
             full = {**full, **{name: f.values(full[f.leader]) for name, f in self.coupled.items()}}
-        depth = full.get("depth")
-        active: list[bool] | None = None
-        if depth is not None and len(depth) == len(self.stages):
-            try:
-                active = [i < depth[s] for s, blocks in enumerate(self.stages) for i in range(blocks)]
-            except TypeError:  # a depth that is not a number: _check reports it
-                active = None
+        if "layers" in full and "layers" not in self.coupled and not any(full["layers"]):
+            full = {**full, "layers": self._one_layer()}
+        active = self._active(full)
         values = {}
         for n, d in self.dimensions.items():
             if d.scope == "network":
                 values[n] = full[n][0]
-            elif d.scope == "block" and active is not None:
+            elif d.scope == "block" and active is not None and n != "layers":
                 values[n] = tuple(v if on else None for v, on in zip(full[n], active))
             else:
                 values[n] = tuple(full[n])
@@ -370,6 +388,25 @@ class SearchSpace:
             return Subnet(values)
         except TypeError:
             raise WsnError(f"Every value must be a number. Received {values}") from None
+
+    def _active(self, full: Mapping[str, Sequence[Any]]) -> list[bool] | None:
+        """Return which blocks are kept; None where all are, or where a depth is not a number (_check reports it)."""
+        if "layers" in full:
+            return [bool(kept) for kept in full["layers"]]
+        depth = full.get("depth")
+        offset = self.dimensions["depth"].offset if depth is not None else 0
+        if depth is None or len(depth) != offset + len(self.stages):
+            return None
+        try:
+            return [i < depth[offset + s] for s, blocks in enumerate(self.stages) for i in range(blocks)]
+        except TypeError:
+            return None
+
+    def _one_layer(self) -> list[Choice]:
+        """Keep the first layer that may be kept: a network has at least one."""
+        flags: list[Choice] = [0] * len(self.dimensions["layers"])
+        flags[next(i for i, c in enumerate(self.dimensions["layers"].choices) if 1 in c)] = 1
+        return flags
 
     def _check(self, subnet: Subnet) -> None:
         # Depth first: which positions of a block dimension count depends on it.
@@ -379,7 +416,8 @@ class SearchSpace:
             if d.scope == "block" and kept is None:
                 kept = {index for _, _, index in self.kept(subnet)}
             for position, (value, choices) in enumerate(zip(self._positions(subnet, n), d.choices)):
-                if value in choices or (d.scope == "block" and kept is not None and position not in kept):
+                skipped = d.scope == "block" and n != "layers" and kept is not None and position not in kept
+                if value in choices or skipped:
                     continue
                 at = "" if len(d) == 1 else f" at position {position}"
                 raise WsnError(
@@ -396,3 +434,16 @@ def _draw(choices: tuple[Choice, ...], rng: Random, size_bias: float | None) -> 
 def _inherit(x: Choice | None, y: Choice | None, choices: tuple[Choice, ...], rng: Random) -> Choice:
     present = [v for v in (x, y) if v is not None]
     return rng.choice(present) if present else rng.choice(choices)
+
+
+def _as_flags(layers: list[Any], count: int) -> list[Any]:
+    """Return kept layers as flags, from flags or from ascending indices."""
+    if len(layers) == count and all(v in (0, 1) for v in layers):
+        return [int(v) for v in layers]
+    indices = [v for v in layers if isinstance(v, int) and 0 <= v < count]
+    if indices != layers or sorted(set(indices)) != indices:
+        raise WsnError(
+            f"layers: expected {count} flags (1 kept, 0 skipped), or the ascending indices of the kept layers, "
+            f"0 to {count - 1}. Received {layers}"
+        )
+    return [int(i in indices) for i in range(count)]

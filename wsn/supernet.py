@@ -1,12 +1,15 @@
 """A supernet: the largest network, its search space, and how a subnet is cut from it as views."""
 
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from wsn.errors import WsnError
-from wsn.narrow import Coupling, couple, detach_tree, shallow, shallow_tree
+from wsn.importance import magnitude
+from wsn.narrow import Coupling, couple, couple_in_place, detach_tree, has_leaf, leaf_of, shallow, shallow_tree
 from wsn.space import SearchSpace
 from wsn.subnet import Subnet
 
@@ -21,8 +24,8 @@ class Supernet(nn.Module):
     subnet is a shallow copy of it in which each leaf holds views of the shared tensors and skipped
     blocks are absent, so its ``forward`` is the library's own. Nothing remembers an "active" subnet.
 
-    A backbone subclasses this with :meth:`segments`, :meth:`narrow` and :meth:`segment`, and optionally
-    :meth:`channel_order`.
+    A backbone subclasses this with :meth:`blocks` and :meth:`widths`; with :meth:`outside` where layers outside the
+    blocks (stem, head) are narrowed too; and with :meth:`segments` and :meth:`segment`, for the cost.
 
     Args:
         model: the largest network.
@@ -31,7 +34,7 @@ class Supernet(nn.Module):
         elastic: paths in ``model`` of the blocks that can be narrowed or skipped.
     """
 
-    def __init__(self, model: nn.Module, space: SearchSpace, in_chans: int, elastic: list[str]):
+    def __init__(self, model: nn.Module, space: SearchSpace, in_chans: int, elastic: Sequence[str]):
         super().__init__()
         self.model: Any = model  # nn.Module types every attribute as Tensor | Module
         self.space = space
@@ -42,28 +45,48 @@ class Supernet(nn.Module):
 
     # -- what a backbone implements ------------------------------------------------------------------
 
-    def segments(self, subnet: Subnet) -> list[tuple[str, Choice]]:
-        """Return the chain of (segment name, choices) whose composition is the subnet's forward.
-
-        The name of an elastic block is its path in ``model``; the others (stem, head) have the choice ``()``.
-        """
+    def blocks(self, subnet: Subnet) -> dict[str, Choice]:
+        """Return the choices of each elastic block that the subnet keeps, by its path, in network order."""
         raise NotImplementedError
+
+    def outside(self, subnet: Subnet) -> Choice:
+        """Return the choices of what lies outside the elastic blocks; path "" for :meth:`widths`."""
+        return ()
+
+    def widths(self, path: str, choice: Choice) -> dict[Coupling, int]:
+        """Return how many channels each coupling of a block keeps: a pure function of both."""
+        return {}
 
     def narrow(self, path: str, choice: Choice) -> nn.Module:
         """Return the elastic block at ``path`` with these choices, as views: a pure function of both."""
-        raise NotImplementedError
+        return couple(self.model.get_submodule(path), self.widths(path, choice))
 
-    def segment(self, name: str) -> nn.Module:
-        """Return a segment that is not elastic (stem, head) as one module."""
-        raise NotImplementedError
+    def around(self, choice: Choice) -> nn.Module:
+        """Return the model without its elastic blocks, narrowed outside them, as views; for :meth:`segment`."""
+        return couple_in_place(self._copy(self.model, "", {}), self.widths("", choice))
 
-    def channel_order(self, path: str, keep: SearchSpace | None) -> dict[Coupling, Tensor]:
-        """Return, for each group of channels of a block, its permutation by descending importance.
+    def finish(self, view: nn.Module, subnet: Subnet) -> nn.Module:
+        """Complete a view whose leaves are narrowed: attributes of the root, renumbered layers."""
+        return view
 
-        Args:
-            path: an elastic block.
-            keep: the sub-space whose widths must stay the same sets of channels (band-preserving).
+    def segments(self, subnet: Subnet) -> list[tuple[str, Choice]]:
+        """Return the chain of (segment name, choices) whose composition is the subnet's forward, for the cost.
+
+        The name of an elastic block is its path in ``model``; the others are stem and head.
         """
+        raise NotImplementedError
+
+    def segment(self, name: str, choice: Choice) -> nn.Module:
+        """Return a segment that is not an elastic block as one module."""
+        raise NotImplementedError
+
+    def example(self, subnet: Subnet) -> Tensor:
+        """Return an input of one sample on the meta device: (1, C, H, W) at the subnet's resolution."""
+        size = int(subnet["resolution"])
+        return torch.empty(1, self.in_chans, size, size, device="meta")
+
+    def choices_at(self, path: str, space: SearchSpace) -> Iterable[Choice]:
+        """Return the choices that a block (or "", what lies outside) has in a sub-space."""
         raise NotImplementedError
 
     # -- subnets --------------------------------------------------------------------------------------
@@ -83,7 +106,9 @@ class Supernet(nn.Module):
                 f"This subnet is not of the supernet's space. Received {subnet!r}; "
                 f"allowed are:\n{self.space.describe()}"
             )
-        return self._copy(self.model, "", dict(self.segments(subnet)))
+        view = self._copy(self.model, "", self.blocks(subnet))
+        couple_in_place(view, self.widths("", self.outside(subnet)))
+        return self.finish(view, subnet)
 
     def extract(self, subnet: Subnet) -> nn.Module:
         """Return the subnet as an independent module with its own parameters, which needs no wsn to run."""
@@ -123,7 +148,9 @@ class Supernet(nn.Module):
     # -- importance ordering ------------------------------------------------------------------------
 
     @torch.no_grad()
-    def order_channels(self, keep: SearchSpace | None = None) -> dict[str, dict[Coupling, Tensor]]:
+    def order_channels(
+        self, keep: SearchSpace | None = None, score: Callable[[str], Tensor] | None = None
+    ) -> dict[str, dict[Coupling, Tensor]]:
         """Sort the elastic channels by importance, so that narrower subnets keep the most important ones.
 
         The largest network computes the same function before and after. The optimizer's state is not
@@ -132,13 +159,47 @@ class Supernet(nn.Module):
         Args:
             keep: a sub-space that is already trained: channels stay within the bands of its widths, so that
                 its subnets keep their function too.
+            score: path of a layer → importance of each of its input channels (C,), see :mod:`wsn.importance`; by
+                default the L1 norm of the weights that read the channel (OFA).
 
         Returns:
             the permutations, for :meth:`permute_channels` of another copy of the weights (an average, say).
         """
-        order = {path: self.channel_order(path, keep) for path in sorted(self.elastic)}
+        order = self._orders(score or magnitude(self.model), keep)
         self.permute_channels(order)
         return order
+
+    def _orders(self, score: Callable[[str], Tensor], keep: SearchSpace | None) -> dict[str, dict[Coupling, Tensor]]:
+        largest = self.space.max()
+        full = {"": self.widths("", self.outside(largest))}
+        full.update((path, self.widths(path, choice)) for path, choice in self.blocks(largest).items())
+        scores: dict[Any, Tensor] = {}
+        bands: dict[Any, set[int]] = {}
+        for path, widths in full.items():
+            choices = list(self.choices_at(path, keep)) if keep else []
+            for coupling, count in widths.items():
+                key = coupling.group or (path, coupling)
+                found = self._score(path, coupling, count, score)
+                scores[key] = scores[key] + found if key in scores else found
+                kept = {self.widths(path, choice)[coupling] for choice in choices} - {count}
+                bands[key] = bands.get(key, set()) | kept
+        order = {key: sort_channels(value, sorted(bands[key])) for key, value in scores.items()}
+        return {
+            path: {coupling: order[coupling.group or (path, coupling)] for coupling in widths}
+            for path, widths in full.items()
+        }
+
+    def _score(self, path: str, coupling: Coupling, count: int, score: Callable[[str], Tensor]) -> Tensor:
+        """Return the importance of the units of a coupling (count,), by the layers of this block that consume them."""
+        block = self.model.get_submodule(path)
+        total = torch.zeros(count, device=next(self.parameters()).device)
+        for member in coupling.into:
+            leaf = leaf_of(member)
+            wanted = coupling.scored_by is None or leaf.name in coupling.scored_by
+            if wanted and has_leaf(block, leaf.name):
+                channels = score(f"{path}.{leaf.name}" if path else leaf.name)
+                total += channels.unflatten(0, (leaf.chunks, count, leaf.unit)).sum((0, 2))
+        return total
 
     @torch.no_grad()
     def permute_channels(self, order: dict[str, dict[Coupling, Tensor]]) -> None:
@@ -146,11 +207,11 @@ class Supernet(nn.Module):
         for path, permutations in order.items():
             block = self.model.get_submodule(path)
             permuted = couple(block, permutations)
-            for (name, parameter), new in zip(block.named_parameters(), permuted.parameters(), strict=True):
-                assert parameter.shape == new.shape, name
-                parameter.copy_(new)
-            for buffer, moved in zip(block.buffers(), permuted.buffers(), strict=True):
-                buffer.copy_(moved)
+            tensors = itertools.chain(block.named_parameters(), block.named_buffers())
+            moved = dict(itertools.chain(permuted.named_parameters(), permuted.named_buffers()))
+            for name, tensor in tensors:
+                if moved[name] is not tensor:
+                    tensor.copy_(moved[name])
 
 
 def sort_channels(scores: Tensor, bands: list[int] | None = None) -> Tensor:

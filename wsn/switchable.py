@@ -46,14 +46,20 @@ class SwitchableNorms(Supernet):
         """The largest network, with the shared norms."""
         return self.net.model
 
+    def blocks(self, subnet: Subnet) -> dict[str, Choice]:
+        return self.net.blocks(subnet)
+
     def segments(self, subnet: Subnet) -> list[tuple[str, Choice]]:
         return self.net.segments(subnet)
 
     def narrow(self, path: str, choice: Choice) -> nn.Module:
         return self.net.narrow(path, choice)
 
-    def segment(self, name: str) -> nn.Module:
-        return self.net.segment(name)
+    def segment(self, name: str, choice: Choice) -> nn.Module:
+        return self.net.segment(name, choice)
+
+    def example(self, subnet: Subnet) -> Tensor:
+        return self.net.example(subnet)
 
     def view(self, subnet: Subnet) -> nn.Module:
         """Return the subnet as views, with the norms of its own if it is listed."""
@@ -65,7 +71,7 @@ class SwitchableNorms(Supernet):
                 view.get_submodule(parent)._modules[name] = shallow(norm)
         return view
 
-    def order_channels(self, keep: SearchSpace | None = None) -> dict[str, dict[Coupling, Tensor]]:
+    def order_channels(self, keep: SearchSpace | None = None, score: Any = None) -> dict[str, dict[Coupling, Tensor]]:
         """Refuse: private norms know the channels by their place.
 
         Raises:

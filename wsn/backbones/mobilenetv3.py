@@ -6,37 +6,28 @@ Source: Once-for-All, Cai et al. 2020, arXiv:1908.09791, §4 and appendix; Searc
 
 from collections.abc import Sequence
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
-import torch
 from timm.layers import make_divisible
-from timm.models._efficientnet_blocks import SqueezeExcite
 from timm.models._efficientnet_builder import decode_arch_def, round_channels
 from timm.models.mobilenetv3 import MobileNetV3
-from torch import Tensor, nn
+from torch import nn
 
-from wsn.dimension import Dimension
+from wsn.backbones.inverted_residual import OFASqueezeExcite, strides_for
+from wsn.backbones.once_for_all import OnceForAllSupernet, once_for_all_space
 from wsn.errors import WsnError
-from wsn.narrow import Coupling, couple, set_kernel, transform_kernel
 from wsn.space import SearchSpace
-from wsn.subnet import Subnet
-from wsn.supernet import Choice, Supernet, sort_channels
 
 STRIDES = (2, 1, 2, 2, 2, 1, 2)  # stem, first block, then the five elastic stages
 WIDTHS = (24, 40, 80, 112, 160)
 ACTIVATIONS = ("re", "re", "hs", "hs", "hs")  # of the elastic stages
 SQUEEZE = (False, True, False, True, True)
 
-MIDDLE = Coupling(out=("conv_pw", "bn1", "conv_dw", "bn2", "se.conv_expand"), into=("se.conv_reduce", "conv_pwl"))
-SQUEEZED = Coupling(out=("se.conv_reduce",), into=("se.conv_expand",))
 
-
-class MobileNetV3Supernet(Supernet):
+class MobileNetV3Supernet(OnceForAllSupernet):
     """MobileNetV3 with elastic depth, kernel size, expand ratio and input resolution.
 
-    The largest network is timm's ``MobileNetV3``; the learned matrices that shrink kernels 7 → 5 → 3 are
-    parameters of the supernet (identity at start: a centre crop), never of a subnet.
+    The largest network is timm's ``MobileNetV3``.
 
     Differs from the paper: in a band-preserving :meth:`order_channels` the squeeze-and-excite units stay within
     their bands too, so that subnets already trained keep their function (the released code sorts them over all).
@@ -76,83 +67,15 @@ class MobileNetV3Supernet(Supernet):
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
     ):
-        space = mobilenetv3_space(depth, kernel, expand, resolution)
-        strides = strides_for(reduction) if strides is None else _checked_strides(strides)
+        space = once_for_all_space(depth, kernel, expand, resolution, len(WIDTHS))
+        strides = strides_for(reduction, STRIDES) if strides is None else _checked_strides(strides)
         model = _largest(space, num_classes, in_chans, width_mult, strides, drop_rate, drop_path_rate)
-        elastic = [f"blocks.{s + 1}.{i}" for s, n in enumerate(space.stages) for i in range(n)]
-        super().__init__(model, space, in_chans, elastic)
-        self.position = {path: i for i, path in enumerate(elastic)}
-        self.kernel_matrices = nn.ModuleDict()
-        for path, sizes in zip(elastic, space.dimensions["kernel"].choices):
-            steps = reversed([*pairwise(sizes)])  # largest first; a dict would be sorted by name
-            matrices = [(f"{large}to{small}", torch.eye(int(small) ** 2)) for small, large in steps]
-            self.kernel_matrices[path.replace(".", "_")] = nn.ParameterDict(matrices)
+        super().__init__(model, space, in_chans)
 
-    def segments(self, subnet: Subnet) -> list[tuple[str, Choice]]:
-        kernel, expand = subnet["kernel"], subnet["expand"]
-        blocks = [(f"blocks.{stage + 1}.{i}", (kernel[at], expand[at])) for stage, i, at in self.space.kept(subnet)]
-        return [("stem", ()), ("blocks.0.0", ()), *blocks, (f"blocks.{len(WIDTHS) + 1}.0", ()), ("head", ())]
-
-    def segment(self, name: str) -> nn.Module:
+    def head(self) -> nn.Module:
         m = self.model
-        if name == "stem":
-            return nn.Sequential(m.conv_stem, m.bn1)
-        if name == "head":
-            return nn.Sequential(m.global_pool, m.conv_head, m.norm_head, m.act2, m.flatten, m.classifier)
-        return m.get_submodule(name)
-
-    def narrow(self, path: str, choice: Choice) -> nn.Module:
-        kernel, expand = choice
-        block = self.model.get_submodule(path)
-        middle = middle_channels(block, expand)
-        view = couple(block, {MIDDLE: middle, SQUEEZED: squeezed_channels(middle)})
-        conv: Any = view._modules["conv_dw"]
-        if conv.kernel_size[0] != kernel:
-            matrices: Any = self.kernel_matrices[path.replace(".", "_")]
-            view._modules["conv_dw"] = set_kernel(conv, transform_kernel(conv.weight, kernel, matrices))
-        return view
-
-    def channel_order(self, path: str, keep: SearchSpace | None) -> dict[Coupling, Tensor]:
-        """Score middle channels by the L1 norm of their consumer, the pointwise projection (OFA).
-
-        Source: released code, ``DynamicMBConvLayer.re_organize_middle_weights``.
-        """
-        block = self.model.get_submodule(path)
-        full = block.conv_pwl.in_channels
-        kept = keep.dimensions["expand"].choices[self.position[path]] if keep else ()
-        bands = sorted({middle_channels(block, e) for e in kept} - {full})
-        order = {MIDDLE: sort_channels(block.conv_pwl.weight.abs().sum((0, 2, 3)), bands)}
-        if isinstance(block.se, SqueezeExcite):
-            units = sorted({squeezed_channels(b) for b in bands} - {block.se.conv_reduce.out_channels})
-            order[SQUEEZED] = sort_channels(block.se.conv_expand.weight.abs().sum((0, 2, 3)), units)
-        return order
-
-
-def mobilenetv3_space(depth: Any, kernel: Any, expand: Any, resolution: Any) -> SearchSpace:
-    """Make OFA's space: depth per stage, kernel and expand per block, one resolution."""
-    depths = Dimension("depth", depth, len(WIDTHS), "stage")
-    stages = [int(choices[-1]) for choices in depths.choices]
-    kernels = Dimension("kernel", kernel, sum(stages), "block")
-    expands = Dimension("expand", expand, sum(stages), "block")
-    return SearchSpace([depths, kernels, expands, Dimension("resolution", resolution)], stages)
-
-
-def strides_for(reduction: int) -> tuple[int, ...]:
-    """Return the strides of stem, first block and stages with this total stride.
-
-    Late maps stay large: on 28-px images stem and third stage first gave +1.4 points over the stem alone, at the same
-    time per step on CPUs.
-
-    >>> strides_for(8)
-    (1, 1, 2, 2, 1, 1, 2)
-    """
-    strides, total = list(STRIDES), 32
-    for i in (0, 4, 2, 3, 6):
-        if total > reduction:
-            strides[i], total = 1, total // 2
-    if total != reduction:
-        raise WsnError(f"reduction must be 1, 2, 4, 8, 16 or 32. Received {reduction!r}; set backbone.reduction=32")
-    return tuple(strides)
+        last = m.blocks[len(WIDTHS) + 1]
+        return nn.Sequential(last, m.global_pool, m.conv_head, m.norm_head, m.act2, m.flatten, m.classifier)
 
 
 def _checked_strides(strides: Sequence[int]) -> tuple[int, ...]:
@@ -162,16 +85,6 @@ def _checked_strides(strides: Sequence[int]) -> tuple[int, ...]:
             f"published: backbone.strides={list(STRIDES)}"
         )
     return tuple(strides)
-
-
-def middle_channels(block: Any, expand: float) -> int:
-    """Return the number of middle channels of an inverted residual block, a multiple of 8."""
-    return make_divisible(round(block.conv_pw.in_channels * expand), 8)
-
-
-def squeezed_channels(middle: int) -> int:
-    """Return the number of squeeze-and-excite units for this many middle channels."""
-    return make_divisible(middle // 4, 8)
 
 
 def _arch_def(space: SearchSpace, strides: tuple[int, ...]) -> list[list[str]]:
@@ -213,16 +126,12 @@ def _largest(
         head_bias=False,
         round_chs_fn=round_widths,
         act_layer=nn.Hardswish,
-        se_layer=partial(SqueezeExcite, gate_layer=nn.Hardsigmoid, force_act_layer=nn.ReLU, rd_round_fn=_round_to_8),
+        se_layer=OFASqueezeExcite,
         drop_rate=drop_rate,
         drop_path_rate=drop_path_rate,
     )
     model.conv_stem.stride = (strides[0], strides[0])
     return model
-
-
-def _round_to_8(channels: float) -> int:
-    return make_divisible(channels, 8)
 
 
 SUPERNETS = {"mobilenetv3": MobileNetV3Supernet}

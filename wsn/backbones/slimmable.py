@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from wsn.dimension import Dimension
 from wsn.errors import WsnError
-from wsn.narrow import shallow, take_channels
+from wsn.narrow import Channels, shallow, take_channels
 from wsn.space import SearchSpace
 from wsn.subnet import Subnet
 from wsn.supernet import Choice, Supernet
@@ -77,8 +77,11 @@ class SlimmableSupernet(Supernet):
         fixed_widths = {_channels(layers[name])[1] for name in fixed}
         self.keep_in = {first} | {name for name, leaf in layers.items() if _channels(leaf)[0] in fixed_widths}
 
+    def blocks(self, subnet: Subnet) -> dict[str, Choice]:
+        return {"": (subnet["width"],)}
+
     def segments(self, subnet: Subnet) -> list[tuple[str, Choice]]:
-        return [("", (subnet["width"],))]
+        return [*self.blocks(subnet).items()]
 
     def narrow(self, path: str, choice: Choice) -> nn.Module:
         width = choice[0]
@@ -86,7 +89,7 @@ class SlimmableSupernet(Supernet):
 
     def _narrow(self, module: Any, path: str, narrowed: Callable[[int], int]) -> nn.Module:
         if isinstance(module, nn.Conv2d | nn.Linear | _BatchNorm):
-            into, out = map(narrowed, _channels(module))
+            into, out = (Channels(narrowed(channels)) for channels in _channels(module))
             keep_out = path in self.keep_out
             if isinstance(module, nn.Conv2d | nn.Linear):
                 into_index = None if path in self.keep_in else into
@@ -103,7 +106,7 @@ class SlimmableSupernet(Supernet):
     def _copy(self, module: nn.Module, path: str, kept: dict[str, Choice]) -> nn.Module:
         return self.narrow("", kept[""])
 
-    def channel_order(self, path, keep):
+    def order_channels(self, keep=None, score=None):
         """Refuse: channels are shared by layers across the whole network.
 
         Raises:

@@ -11,7 +11,6 @@ from wsn.cost import cost
 from wsn.errors import WsnError, listed
 from wsn.images import at_resolution
 from wsn.losses import label_loss, soft_cross_entropy
-from wsn.narrow import shallow_tree
 from wsn.samplers.base import Draw
 from wsn.schedule import Phase
 from wsn.subnet import Subnet
@@ -239,14 +238,14 @@ class Standalone(Supernet):
     def __init__(self, net: Supernet, subnet):
         super().__init__(net.extract(subnet), net.space.only(subnet), net.in_chans, [])
 
+    def blocks(self, subnet):
+        return {}
+
     def segments(self, subnet):
         return [("network", ())]
 
-    def segment(self, name):
+    def segment(self, name, choice):
         return self.model
-
-    def _copy(self, module, path, kept):
-        return shallow_tree(module)
 
 
 def _one_of(key: str, value: str, allowed: Sequence[str]) -> None:

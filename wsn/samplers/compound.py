@@ -37,6 +37,6 @@ class CompoundSampler(Sampler):
         for n, d in followers.items():
             if n in space.coupled:
                 continue
-            at = stage_of if d.scope == "block" else range(len(d))
+            at = stage_of if d.scope == "block" else [min(max(i - d.offset, 0), stages - 1) for i in range(len(d))]
             values[n] = [c[round(level[stage] * (len(c) - 1))] for stage, c in zip(at, d.choices)]
         return space.subnet(**values)

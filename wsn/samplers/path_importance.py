@@ -79,7 +79,7 @@ class PathImportanceSampler(Sampler):
         """Score the choices of the drawn subnets by the gradients of their blocks."""
         assert self.net is not None
         for subnet, _ in draws:
-            paths = [name for name, _ in self.net.segments(subnet) if name in self.net.elastic]
+            paths = list(self.net.blocks(subnet))
             norms = torch.stack([self._norm(path) for path in paths]).tolist()
             for n, by_choice in self._by_choice(subnet, norms).items():
                 known = self.scores.setdefault(n, {})
@@ -96,8 +96,7 @@ class PathImportanceSampler(Sampler):
         found: dict[str, dict[Choice, list[float]]] = {n: {} for n in self.full_space.dimensions}
         for (stage, _, at), norm in zip(self.full_space.kept(subnet), norms, strict=True):
             for n, d in self.full_space.dimensions.items():
-                position = {"network": 0, "stage": stage, "block": at}[d.scope]
-                choice = subnet[n] if d.scope == "network" else subnet[n][position]
+                choice = subnet[n] if d.scope == "network" else subnet[n][d.position(stage, at)]
                 found[n].setdefault(choice, []).append(norm)
         return found
 
