@@ -81,6 +81,9 @@ class CostTable:
         shape, dtype = tuple(x.shape), x.dtype
         macs = params = 0
         for name, choice in self._meta.segments(subnet):
+            given = self._meta.segment_input(name, subnet)
+            if given is not None:
+                shape, dtype = tuple(given.shape), given.dtype
             key = (name, choice, shape)
             found = self._segments.get(key)
             if found is None:

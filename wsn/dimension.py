@@ -9,11 +9,12 @@ from wsn.errors import WsnError, listed
 Scope = Literal["network", "stage", "block"]
 Choice = int | float
 MAY_BE_ZERO = ("depth", "layers")  # a stage may have no block; a layer is kept (1) or skipped (0)
+LARGEST_IS_SMALLEST = ("patch_size",)  # small patches are many: the largest network has the smallest patch
 
 
 @dataclass(frozen=True, init=False)
 class Dimension:
-    """One elastic dimension: a name and, for each position, its choices in ascending order.
+    """One elastic dimension: a name and, for each position, its choices from the smallest network to the largest.
 
     Args:
         name: field term: ``depth``, ``kernel``, ``expand``, ``resolution``, ``width`` ...
@@ -106,7 +107,7 @@ def _choices_by_position(name: str, choices: Any, positions: int) -> tuple[tuple
                 f"{name}: the search space is empty, because this dimension has no choices. "
                 f"Give at least one, e.g. backbone.{name}=[...]"
             )
-    return tuple(tuple(sorted(set(values))) for values in lists)
+    return tuple(tuple(sorted(set(values), reverse=name in LARGEST_IS_SMALLEST)) for values in lists)
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ def evaluate(
 
 def _evaluation_view(net: Supernet, subnet: Subnet, calibration, mode) -> nn.Module:
     view = net.view(subnet)
-    if calibration is None:
+    if calibration is None or not any(isinstance(m, _BatchNorm) for m in view.modules()):
         return view.eval()
     return calibrate(view, [b.to(memory_format=mode) for b in calibration], subnet)
 

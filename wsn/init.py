@@ -11,8 +11,11 @@ def he_fan_out(net: Supernet) -> None:
     """He initialisation by fan-out, as OFA trains from scratch with (released code, ``init_models``, ``he_fout``).
 
     Convolutions: normal with variance 2 / (k² · output channels), depthwise ones included; norms 1 and 0; linear
-    layers uniform in ±1/√in. Kernel matrices stay the identity.
+    layers uniform in ±1/√in. Kernel matrices stay the identity. A transformer, which has no batch norm, keeps its
+    library's initialisation.
     """
+    if not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.model.modules()):
+        return
     for module in net.model.modules():
         if isinstance(module, nn.Conv2d):
             fan_out = module.out_channels * module.kernel_size[0] * module.kernel_size[1]

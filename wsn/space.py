@@ -61,7 +61,7 @@ class SearchSpace:
         """Make a subnet from a scalar (used everywhere) or a list in network order per dimension.
 
         A list has one entry per position (per stage for ``depth``, per block for ``kernel``); the entries of
-        skipped blocks are ignored. A dimension that is left out takes its largest choice. ``layers`` may also be
+        skipped blocks are ignored, or left out altogether. A dimension that is left out takes its largest choice. ``layers`` may also be
         the indices of the kept layers.
 
         Raises:
@@ -72,9 +72,9 @@ class SearchSpace:
         if unknown:
             raise WsnError(f"Unknown dimension {listed(unknown)}. This space has:\n{self.describe()}")
         full = {}
-        for name, dim in self.dimensions.items():
+        for name, dim in sorted(self.dimensions.items(), key=lambda item: item[1].scope == "block"):
             value = values.get(name)
-            full[name] = [c[-1] for c in dim.choices] if value is None else self._spread(dim, value)
+            full[name] = [c[-1] for c in dim.choices] if value is None else self._spread(dim, value, full)
         subnet = self._canonical(full)
         self._check(subnet)
         for name in values.keys() & self.coupled.keys():
@@ -339,18 +339,31 @@ class SearchSpace:
         value = subnet[name]
         return value if isinstance(value, tuple) else (value,)
 
-    def _spread(self, dim: Dimension, value: Any) -> list[Any]:
+    def _spread(self, dim: Dimension, value: Any, known: Mapping[str, Sequence[Any]]) -> list[Any]:
         if isinstance(value, str) or not isinstance(value, Iterable):
             return [value] * len(dim)
         values = list(value)
         if dim.name == "layers":
             values = _as_flags(values, len(dim))
+        elif dim.scope == "block" and len(values) < len(dim):
+            values = self._fill(dim, values, known)
         if len(values) != len(dim):
             raise WsnError(
                 f"{dim.name}: expected one value, or a list of {len(dim)} (one per "
                 f"{dim.scope}). Received {len(values)} values: {values}"
             )
         return values
+
+    def _fill(self, dim: Dimension, values: list[Any], known: Mapping[str, Sequence[Any]]) -> list[Any]:
+        """Return one entry for each block from entries for the kept blocks alone."""
+        if "layers" in self.coupled:
+            follow = self.coupled["layers"]
+            known = {**known, "layers": follow.values(known[follow.leader])}
+        active = self._active({n: v for n, v in known.items() if n in ("depth", "layers")})
+        if active is None or len(values) != sum(active):
+            return values
+        rest = iter(values)
+        return [next(rest) if on else choices[-1] for on, choices in zip(active, dim.choices)]
 
     def _follow(self, follower: Dimension, leader: Dimension) -> "Follow":
         if leader.scope == follower.scope:

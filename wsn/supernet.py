@@ -85,6 +85,10 @@ class Supernet(nn.Module):
         size = int(subnet["resolution"])
         return torch.empty(1, self.in_chans, size, size, device="meta")
 
+    def segment_input(self, name: str, subnet: Subnet) -> Tensor | None:
+        """Return the input of a segment on the meta device, or None where it is the output of the one before."""
+        return None
+
     def choices_at(self, path: str, space: SearchSpace) -> Iterable[Choice]:
         """Return the choices that a block (or "", what lies outside) has in a sub-space."""
         raise NotImplementedError
@@ -212,6 +216,29 @@ class Supernet(nn.Module):
             for name, tensor in tensors:
                 if moved[name] is not tensor:
                     tensor.copy_(moved[name])
+
+
+class Segment(nn.Module):
+    """A part of a network as a module of its own, for counting what it costs.
+
+    Args:
+        network: where its members are.
+        members: names of modules and parameters of the network; the absent ones are left out.
+        run: forward, from the segment's input to its output.
+    """
+
+    def __init__(self, network: nn.Module, members: Sequence[str], run: Callable[[Tensor], Tensor]):
+        super().__init__()
+        for name in members:
+            if network._modules.get(name) is not None:
+                self._modules[name] = network._modules[name]
+            elif network._parameters.get(name) is not None:
+                self._parameters[name] = network._parameters[name]
+        self.run = run
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the part."""
+        return self.run(x)
 
 
 def sort_channels(scores: Tensor, bands: list[int] | None = None) -> Tensor:

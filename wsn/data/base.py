@@ -39,6 +39,7 @@ class ImageDataModule(L.LightningDataModule):
         resolution: input resolutions that suit elastic networks on this data; a hint, read by conf/backbone.
         reduction: total stride that suits this data; a hint, read by conf/backbone.
         width_mult: width of networks that suits this data; a hint, read by conf/backbone.
+        patch_size: patches of vision transformers that suit this data; a hint, read by conf/backbone.
         num_classes: number of classes.
         in_chans: number of channels.
         name: of the data set.
@@ -60,6 +61,7 @@ class ImageDataModule(L.LightningDataModule):
         resolution: Any = None,
         reduction: int | None = None,
         width_mult: float | None = None,
+        patch_size: Any = None,
         num_classes: int = 10,
         in_chans: int = 3,
         name: str = "images",
@@ -77,6 +79,7 @@ class ImageDataModule(L.LightningDataModule):
         self.resolution = resolution
         self.reduction = reduction
         self.width_mult = width_mult
+        self.patch_size = patch_size
         self.num_classes = num_classes
         self.in_chans = in_chans
         self.name = name

@@ -1,0 +1,141 @@
+"""AutoFormer's spaces on timm's VisionTransformer, with relative position tables in the attention.
+
+Source: AutoFormer, Chen et al. 2021, arXiv:2107.00651, table 1 and released code (``AutoFormer/model``); relative
+positions, Shaw et al. 2018, arXiv:1803.02155, in two directions.
+"""
+
+from functools import partial
+from typing import Any
+
+import torch
+from timm.layers import Attention
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from wsn.backbones.transformer import transformer_space
+from wsn.backbones.vit import PlainVisionTransformerSupernet, check_patches
+from wsn.dimension import Dimension
+
+HEAD_DIM = 64
+MAX_DISTANCE = 14
+
+
+class RelativePosition2D(nn.Module):
+    """Learned vectors for the vertical and horizontal distance of two patches, clipped to ±14; one for the class."""
+
+    def __init__(self, head_dim: int, device: Any = None, dtype: Any = None):
+        super().__init__()
+        size = (2 * MAX_DISTANCE + 2, head_dim)
+        self.embeddings_table_v = nn.Parameter(torch.empty(size, device=device, dtype=dtype))
+        self.embeddings_table_h = nn.Parameter(torch.empty(size, device=device, dtype=dtype))
+        nn.init.trunc_normal_(self.embeddings_table_v, std=0.02)
+        nn.init.trunc_normal_(self.embeddings_table_h, std=0.02)
+
+    def forward(self, tokens: int) -> Tensor:
+        """Return the vectors (tokens, tokens, head_dim) for a square grid of patches after a class token."""
+        side = int((tokens - 1) ** 0.5)
+        at = torch.arange(tokens - 1, device=self.embeddings_table_v.device)
+        vertical = self._rows(at[None, :] // side - at[:, None] // side)
+        horizontal = self._rows(at[None, :] % side - at[:, None] % side)
+        return self.embeddings_table_v[vertical] + self.embeddings_table_h[horizontal]
+
+    def _rows(self, distance: Tensor) -> Tensor:
+        rows = distance.clamp(-MAX_DISTANCE, MAX_DISTANCE) + MAX_DISTANCE + 1
+        return nn.functional.pad(rows, (1, 0, 1, 0))  # row 0 is for the class token
+
+
+class RelativeAttention(Attention):
+    """timm's attention with heads of 64 channels, and relative position vectors added to keys and values."""
+
+    def __init__(self, dim: int, *args: Any, device: Any = None, dtype: Any = None, **kwargs: Any):
+        super().__init__(dim, *args, attn_head_dim=HEAD_DIM, device=device, dtype=dtype, **kwargs)
+        self.rel_pos_embed_k = RelativePosition2D(self.head_dim, device, dtype)
+        self.rel_pos_embed_v = RelativePosition2D(self.head_dim, device, dtype)
+
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+        """Attend over (B, N, C) tokens; masks are not supported."""
+        tokens = x.shape[1]
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, self.head_dim))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, N, head_dim)
+        q = q * self.scale
+        attention = q @ k.transpose(-2, -1)
+        attention = attention + torch.einsum("bhqd,qkd->bhqk", q, self.rel_pos_embed_k(tokens))
+        attention = self.attn_drop(attention.softmax(dim=-1))
+        x = attention @ v + torch.einsum("bhqk,qkd->bhqd", attention, self.rel_pos_embed_v(tokens))
+        x = x.transpose(1, 2).flatten(2)
+        return self.proj_drop(self.proj(x))
+
+
+class AutoFormerSupernet(PlainVisionTransformerSupernet):
+    """AutoFormer with elastic depth, embedding, heads and MLP ratio.
+
+    The largest network is timm's ``VisionTransformer`` with :class:`RelativeAttention` blocks, pooled by the mean of
+    the patches. Heads have 64 channels whatever the embedding, as in the released recipe (``--change_qkv``).
+
+    Differs: query, key and value are slices of three chunks of one projection, which the released code interleaves: the
+    same networks with the rows in another order.
+
+    Args:
+        depth: choices of the number of layers.
+        embed_dim: choices of the embedding's channels.
+        heads: choices of the number of attention heads, per block.
+        mlp_ratio: choices of the MLP's units as a share of the embedding, per block.
+        resolution: choices of the input resolution in pixels.
+        patch_size: choices of the patch size; 16 is published.
+        num_classes: number of classes.
+        in_chans: number of input channels.
+        drop_rate: dropout before the classifier.
+        drop_path_rate: stochastic depth of the last block, growing linearly from the first.
+
+    Raises:
+        WsnError: an empty space, or a resolution that patches do not divide.
+    """
+
+    def __init__(
+        self,
+        depth: Any = (12, 13, 14),
+        embed_dim: Any = (192, 216, 240),
+        heads: Any = (3, 4),
+        mlp_ratio: Any = (3, 3.5, 4),
+        resolution: Any = 224,
+        patch_size: Any = 16,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+    ):
+        count = max(Dimension("depth", depth).choices[0])
+        embeds, sizes = Dimension("embed_dim", embed_dim), Dimension("resolution", resolution)
+        patches = Dimension("patch_size", patch_size)
+        check_patches(sizes, patches)
+        per_block = [Dimension("heads", heads, count, "block"), Dimension("mlp_ratio", mlp_ratio, count, "block")]
+        space = transformer_space([embeds, *per_block, sizes, patches], count, depth)
+        largest_heads, largest_ratio = (max(c[-1] for c in d.choices) for d in per_block)
+        model = VisionTransformer(
+            img_size=sizes.choices[0][-1],
+            patch_size=patches.choices[0][-1],
+            in_chans=in_chans,
+            num_classes=num_classes,
+            embed_dim=embeds.choices[0][-1],
+            depth=count,
+            num_heads=largest_heads,
+            mlp_ratio=largest_ratio,
+            global_pool="avg",
+            fc_norm=False,
+            drop_rate=drop_rate,
+            drop_path_rate=drop_path_rate,
+            norm_layer=nn.LayerNorm,  # eps 1e-5, as released
+            attn_layer=RelativeAttention,
+        )
+        super().__init__(model, space, in_chans)
+
+
+SUPERNETS = {
+    "autoformer_tiny": AutoFormerSupernet,
+    "autoformer_small": partial(
+        AutoFormerSupernet, embed_dim=(320, 384, 448), heads=(5, 6, 7)
+    ),
+    "autoformer_base": partial(
+        AutoFormerSupernet, depth=(14, 15, 16), embed_dim=(528, 576, 624), heads=(9, 10)
+    ),
+}

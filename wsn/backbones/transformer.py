@@ -1,0 +1,88 @@
+"""What the transformer backbones share: which layers a depth keeps, and choices from shares of the largest."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from wsn.dimension import Dimension, Follow
+from wsn.errors import WsnError
+from wsn.space import SearchSpace
+
+RULES = ("first", "spread")
+
+
+def transformer_space(
+    dimensions: Sequence[Dimension], count: int, depth: Any = None, layers: Any = None, keep: Any = "first"
+) -> SearchSpace:
+    """Make the space of a transformer of equal layers.
+
+    Args:
+        dimensions: all but depth and layers.
+        count: number of layers of the largest.
+        depth: choices of the number of kept layers; None leaves it to ``layers``.
+        layers: choices (1 kept, 0 skipped) for all layers or one list for each; without depth and layers any set of
+            layers can be kept.
+        keep: which layers a depth keeps: ``first``, ``spread`` (evenly, first and last among them), or a mapping of
+            depth → indices, as a search for the best layers finds it.
+
+    Raises:
+        WsnError: both depth and layers, an unknown rule, or a table that lacks a depth.
+    """
+    if depth is not None and layers is not None:
+        raise WsnError("Give either depth (how many layers are kept) or layers (which); set backbone.layers=null")
+    if depth is None:
+        kept = Dimension("layers", [0, 1] if layers is None else layers, count, "block")
+        return SearchSpace([kept, *dimensions], [count])
+    depths = Dimension("depth", depth)
+    bad = [d for d in depths.choices[0] if not 1 <= d <= count]
+    if bad:
+        raise WsnError(f"depth: this network has {count} layers. Received {bad[0]}; set e.g. backbone.depth=[{count}]")
+    if keep == "first":
+        return SearchSpace([depths, *dimensions], [count])
+    flags = {n: _flags(int(n), count, keep) for n in depths.choices[0]}
+    choices = [sorted({flags[n][i] for n in flags}) for i in range(count)]
+    follow = Follow("depth", (0,) * count, tuple({n: flags[n][i] for n in flags} for i in range(count)))
+    layer_dimension = Dimension("layers", choices, count, "block")
+    return SearchSpace([depths, layer_dimension, *dimensions], [count], {"layers": follow})
+
+
+def _flags(depth: int, count: int, keep: Any) -> list[int]:
+    if keep == "spread":
+        indices = [round(i * (count - 1) / max(depth - 1, 1)) for i in range(depth)]
+    elif isinstance(keep, Mapping):
+        indices = [int(i) for i in keep.get(depth, keep.get(str(depth), ()))]
+    else:
+        raise WsnError(f"keep must be one of {', '.join(RULES)}, or a table depth → layers. Received {keep!r}")
+    if len(set(indices)) != depth or not set(indices) <= set(range(count)):
+        raise WsnError(f"keep: depth {depth} needs {depth} different layers of 0 to {count - 1}. Received {indices}")
+    return [int(i in indices) for i in range(count)]
+
+
+def shares(largest: int, fractions: Sequence[float], multiple: int = 1) -> list[int]:
+    """Return these fractions of ``largest``, as multiples of a unit, without repetition.
+
+    >>> shares(192, (0.5, 0.75, 1.0), 64)
+    [64, 128, 192]
+    """
+    return sorted({max(multiple, int(largest * f) // multiple * multiple) for f in fractions})
+
+
+def at_most(name: str, dimension: Dimension, largest: float) -> Dimension:
+    """Return the dimension if the network is as large as its choices.
+
+    Raises:
+        WsnError: a choice is larger.
+    """
+    worst = max(c for choices in dimension.choices for c in choices)
+    if worst > largest:
+        raise WsnError(f"{dimension.name}: {name} has {largest}. Received {worst}; set e.g. backbone.{dimension.name}=[{largest}]")
+    return dimension
+
+
+def renumber(blocks: nn.Module) -> nn.Module:
+    """Number the kept blocks of a container from 0, in place: the keys of a plain network."""
+    kept = [child for child in blocks._modules.values() if child is not None]
+    blocks._modules.clear()
+    blocks._modules.update({str(i): child for i, child in enumerate(kept)})
+    return blocks
