@@ -103,7 +103,7 @@ def count_macs(module: nn.Module, x: torch.Tensor) -> tuple[int, torch.Tensor]:
     """Run ``module`` on ``x`` and return the multiply-adds of its convolutions and linear layers, and its output."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         out = module(x)
-    flops = counter.get_flop_counts()["Global"]
+    flops = counter.get_flop_counts().get("Global", {})
     return sum(n for op, n in flops.items() if op in _COUNTED) // 2, out
 
 

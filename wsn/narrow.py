@@ -135,6 +135,12 @@ def take_channels(leaf: Any, out: Channels | None = None, into: Channels | None 
     Raises:
         TypeError: a layer of another kind.
     """
+    if list(leaf._parameters) == ["weight"] and leaf.weight.ndim == 1:  # an RMS norm of any library
+        clone = shallow(leaf)
+        set_parameter(clone, "weight", take(leaf.weight, out, 0))
+        if "normalized_shape" in clone.__dict__:
+            _state(clone).update(normalized_shape=tuple(clone._parameters["weight"].shape))
+        return clone
     if next(leaf.parameters(), None) is not None:
         name = type(leaf).__name__
         raise TypeError(f"Cannot take channels of {name}; teach it with wsn.narrow.take_channels.register")
@@ -182,14 +188,6 @@ def _(leaf: nn.modules.batchnorm._BatchNorm, out: Channels | None = None, into: 
 @take_channels.register
 def _(leaf: nn.LayerNorm, out: Channels | None = None, into: Channels | None = None) -> Any:
     clone = _take_affine(leaf, out)
-    _state(clone).update(normalized_shape=tuple(clone._parameters["weight"].shape))
-    return clone
-
-
-@take_channels.register
-def _(leaf: nn.RMSNorm, out: Channels | None = None, into: Channels | None = None) -> Any:
-    clone: Any = shallow(leaf)
-    set_parameter(clone, "weight", take(leaf.weight, out, 0))
     _state(clone).update(normalized_shape=tuple(clone._parameters["weight"].shape))
     return clone
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from wsn.errors import WsnError
+from wsn.images import at_resolution
 from wsn.importance import magnitude
 from wsn.narrow import Coupling, couple, couple_in_place, detach_tree, has_leaf, leaf_of, shallow, shallow_tree
 from wsn.space import SearchSpace
@@ -88,6 +89,14 @@ class Supernet(nn.Module):
     def segment_input(self, name: str, subnet: Subnet) -> Tensor | None:
         """Return the input of a segment on the meta device, or None where it is the output of the one before."""
         return None
+
+    def predict(self, view: nn.Module, inputs: Tensor, subnet: Subnet) -> Tensor:
+        """Run a view of the subnet, or any network of its kind (a teacher), on a batch as the loader gives it.
+
+        Returns:
+            logits (B, K) of images (B, C, H, W), which are resized to the subnet's resolution.
+        """
+        return view(at_resolution(inputs, subnet))
 
     def choices_at(self, path: str, space: SearchSpace) -> Iterable[Choice]:
         """Return the choices that a block (or "", what lies outside) has in a sub-space."""

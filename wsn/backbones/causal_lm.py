@@ -1,0 +1,394 @@
+"""Language models of transformers: elastic layers, heads, FFN and hidden size, from scratch or pretrained.
+
+Source: which dimensions, Minitron, Muralidharan et al. 2024, arXiv:2407.14679, §2; AmoebaLLM, Fu et al. 2024,
+arXiv:2411.10606 (any set of layers); MatFormer, Kudugunta et al. 2023, arXiv:2310.07707 (nested FFN).
+"""
+
+import copy
+from collections.abc import Iterable
+from functools import cache, partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wsn.backbones.transformer import at_most, renumber, shares, transformer_space
+from wsn.dimension import Dimension
+from wsn.errors import WsnError, listed
+from wsn.narrow import Channels, Coupling, Leaf, couple, set_parameter, shallow, take, take_channels
+from wsn.space import SearchSpace
+from wsn.subnet import Subnet
+from wsn.supernet import Choice, Segment, Supernet
+
+EMBED = "embed"  # the residual stream
+
+
+class Llama:
+    """How a network of transformers' Llama kind is made: Llama, SmolLM2, Mistral, Qwen2, Qwen3."""
+
+    base, layers, embedding, norm = "model", "layers", "embed_tokens", "norm"
+    outside = Coupling(("model.embed_tokens", "model.norm"), ("lm_head",), EMBED)
+    inside = Coupling(
+        ("input_layernorm", "post_attention_layernorm", "self_attn.o_proj", "mlp.down_proj"),
+        ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.gate_proj", "mlp.up_proj"),
+        EMBED,
+    )
+    ffn = Coupling(("mlp.gate_proj", "mlp.up_proj"), ("mlp.down_proj",))
+    attention = "self_attn"
+
+    def __init__(self, config: Any):
+        heads = config.num_attention_heads
+        self.head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+        self.group = heads // config.num_key_value_heads
+        self.sizes = {"heads": heads, "embed_dim": config.hidden_size, "ffn": config.intermediate_size}
+        wide, narrow = self.group * self.head_dim, self.head_dim
+        self.heads = Coupling(
+            (Leaf("self_attn.q_proj", wide), Leaf("self_attn.k_proj", narrow), Leaf("self_attn.v_proj", narrow)),
+            (Leaf("self_attn.o_proj", wide),),
+        )
+
+    def attributes(self, heads: int) -> dict[str, int]:
+        """Return the attributes of an attention with this many heads."""
+        return {}
+
+    def config(self, embed: int, heads: int, ffn: int) -> dict[str, int]:
+        """Return the configuration of equal layers of these sizes."""
+        return {
+            "hidden_size": embed,
+            "intermediate_size": ffn,
+            "num_attention_heads": heads,
+            "num_key_value_heads": heads // self.group,
+            "head_dim": self.head_dim,
+        }
+
+    def call(self, layer: nn.Module, x: Tensor) -> Tensor:
+        """Run one layer on (1, 1, embed)."""
+        angles = x.new_zeros(1, 1, self.head_dim)
+        out = layer(x, position_embeddings=(angles, angles))
+        return out[0] if isinstance(out, tuple) else out
+
+
+class GPT2:
+    """How GPT-2 is made: fused query, key and value, learned positions, layer norms with biases."""
+
+    base, layers, embedding, norm = "transformer", "h", "wte", "ln_f"
+    outside = Coupling(("transformer.wte", "transformer.wpe", "transformer.ln_f"), ("lm_head",), EMBED)
+    inside = Coupling(("ln_1", "ln_2", "attn.c_proj", "mlp.c_proj"), ("attn.c_attn", "mlp.c_fc"), EMBED)
+    ffn = Coupling(("mlp.c_fc",), ("mlp.c_proj",))
+    attention = "attn"
+    group = 1
+
+    def __init__(self, config: Any):
+        self.head_dim = config.hidden_size // config.num_attention_heads
+        ffn = config.n_inner or 4 * config.hidden_size
+        self.sizes = {"heads": config.num_attention_heads, "embed_dim": config.hidden_size, "ffn": ffn}
+        self.heads = Coupling((Leaf("attn.c_attn", self.head_dim, 3),), (Leaf("attn.c_proj", self.head_dim),))
+
+    def attributes(self, heads: int) -> dict[str, int]:
+        """Return the attributes of an attention with this many heads."""
+        return {"num_heads": heads, "split_size": heads * self.head_dim, "embed_dim": heads * self.head_dim}
+
+    def config(self, embed: int, heads: int, ffn: int) -> dict[str, int]:
+        """Return the configuration of equal layers of these sizes."""
+        return {"n_embd": embed, "n_head": heads, "n_inner": ffn}
+
+    def call(self, layer: nn.Module, x: Tensor) -> Tensor:
+        """Run one layer on (1, 1, embed)."""
+        out = layer(x)
+        return out[0] if isinstance(out, tuple) else out
+
+
+KINDS: dict[str, type] = {"llama": Llama, "mistral": Llama, "qwen2": Llama, "qwen3": Llama, "gpt2": GPT2}
+
+
+class CausalLMSupernet(Supernet):
+    """A causal language model of transformers with elastic layers, hidden size, heads and FFN.
+
+    The largest network is transformers' own, e.g. ``LlamaForCausalLM``; a subnet is the same class with fewer and
+    narrower layers, so ``generate()`` with its cache, and ``save_pretrained()`` of an extracted one, work. Heads are
+    kept in whole groups of query heads with their key and value head. RMS norms run over the kept channels.
+
+    A subnet whose layers have equal sizes extracts to a checkpoint that ``AutoModelForCausalLM.from_pretrained``
+    loads. Otherwise its layers are narrower than its ``config`` says: ``config.wsn_layers`` lists their sizes, and the
+    module is saved with ``torch.save``, or run as it is.
+
+    Args:
+        model_dir: a folder of ``save_pretrained`` or of a GGUF file, or a name on the Hugging Face hub; None makes a new
+            network of the sizes below.
+        architecture: of a new network: ``llama``, ``gpt2``, ``qwen2``, ``qwen3``, ``mistral``.
+        vocab_size: of a new network.
+        num_layers: of a new network.
+        hidden_size: of a new network.
+        num_heads: of a new network.
+        kv_heads: of a new network; key and value heads, which groups of query heads share.
+        ffn_size: of a new network.
+        context: longest sequence of a new network.
+        tie_embeddings: of a new network; whether the head is the embedding.
+        depth: choices of the number of kept layers.
+        layers: in place of depth: which layers can be kept (1) or skipped (0); by default any set of them.
+        keep: which layers a depth keeps, see :func:`wsn.backbones.transformer.transformer_space`.
+        embed_dim: choices of the hidden size; by default three quarters and all.
+        heads: choices of the number of query heads, per layer; by default half of the groups and all.
+        ffn: choices of the FFN's units, per layer; by default a quarter, half and all.
+        dropout: of a new network.
+
+    Raises:
+        WsnError: an architecture that wsn does not narrow, a folder that cannot be read, or choices beyond the network.
+    """
+
+    def __init__(
+        self,
+        model_dir: str | Path | None = None,
+        architecture: str = "llama",
+        vocab_size: int = 256,
+        num_layers: int = 4,
+        hidden_size: int = 128,
+        num_heads: int = 4,
+        kv_heads: int | None = 2,
+        ffn_size: int = 384,
+        context: int = 1024,
+        tie_embeddings: bool = True,
+        depth: Any = None,
+        layers: Any = None,
+        keep: Any = "first",
+        embed_dim: Any = None,
+        heads: Any = None,
+        ffn: Any = None,
+        dropout: float = 0.0,
+    ):
+        _teach_conv1d()
+        if model_dir is None:
+            sizes = (vocab_size, num_layers, hidden_size, num_heads, kv_heads, ffn_size, context)
+            model = _new_model(architecture, *sizes, tie_embeddings, dropout)
+        else:
+            model = load_pretrained(model_dir)
+        kind = _kind(model.config)
+        name, count = str(model_dir or architecture), model.config.num_hidden_layers
+        space = _space(name, kind, count, depth, layers, keep, embed_dim, heads, ffn)
+        super().__init__(model, space, 0, [f"{kind.base}.{kind.layers}.{i}" for i in range(count)])
+        self.kind = kind
+        self.tied = bool(model.config.tie_word_embeddings)
+        _check_known(name, kind, model)
+
+    def predict(self, view: nn.Module, inputs: Tensor, subnet: Subnet) -> Tensor:
+        """Return logits (B, T, V) of tokens (B, T)."""
+        return view(input_ids=inputs, use_cache=False).logits
+
+    def blocks(self, subnet: Subnet) -> dict[str, Choice]:
+        embed, heads, ffn = subnet["embed_dim"], subnet["heads"], subnet["ffn"]
+        path = f"{self.kind.base}.{self.kind.layers}"
+        return {f"{path}.{at}": (embed, heads[at], ffn[at]) for _, _, at in self.space.kept(subnet)}
+
+    def outside(self, subnet: Subnet) -> Choice:
+        return (subnet["embed_dim"],)
+
+    def choices_at(self, path: str, space: SearchSpace) -> Iterable[Choice]:
+        d = space.dimensions
+        if not path:
+            return product(d["embed_dim"].choices[0])
+        at = int(path.rpartition(".")[2])
+        return product(d["embed_dim"].choices[0], d["heads"].choices[at], d["ffn"].choices[at])
+
+    def widths(self, path: str, choice: Choice) -> dict[Coupling, int]:
+        if not path:
+            return {self.kind.outside: choice[0]}
+        embed, heads, ffn = choice
+        return {self.kind.inside: embed, self.kind.heads: heads // self.kind.group, self.kind.ffn: ffn}
+
+    def narrow(self, path: str, choice: Choice) -> nn.Module:
+        view = couple(self.model.get_submodule(path), self.widths(path, choice))
+        attention: Any = view._modules[self.kind.attention]
+        for name, value in self.kind.attributes(choice[1]).items():
+            setattr(attention, name, value)
+        return view
+
+    def around(self, choice: Choice) -> nn.Module:
+        return self._tie(super().around(choice))
+
+    def finish(self, view: Any, subnet: Subnet) -> nn.Module:
+        self._tie(view)
+        base = view._modules[self.kind.base]
+        for i, layer in enumerate(renumber(base._modules[self.kind.layers]).children()):
+            layer._modules[self.kind.attention].layer_idx = i  # type: ignore[union-attr]
+        view.config = base.config = self._config(subnet)
+        base.embed_dim = subnet["embed_dim"]
+        return view
+
+    def _tie(self, view: Any) -> nn.Module:
+        if self.tied:
+            embedding = view._modules[self.kind.base]._modules[self.kind.embedding]
+            set_parameter(view._modules["lm_head"], "weight", embedding._parameters["weight"])
+        return view
+
+    def _config(self, subnet: Subnet) -> Any:
+        """Return the configuration of a subnet."""
+        config = copy.copy(self.model.config)
+        kept = [at for _, _, at in self.space.kept(subnet)]
+        layers = [{"heads": subnet["heads"][at], "ffn": subnet["ffn"][at]} for at in kept]
+        largest = {name: max(layer[name] for layer in layers) for name in ("heads", "ffn")}
+        for name, value in self.kind.config(subnet["embed_dim"], **largest).items():
+            setattr(config, name, value)
+        config.num_hidden_layers = len(kept)
+        if getattr(config, "layer_types", None):
+            config.layer_types = [config.layer_types[at] for at in kept]
+        if not is_uniform(subnet):
+            config.wsn_layers = layers
+        return config
+
+    # -- cost, for one token ---------------------------------------------------------------------------
+
+    def example(self, subnet: Subnet) -> Tensor:
+        return torch.zeros(1, 1, dtype=torch.long, device="meta")
+
+    def segments(self, subnet: Subnet) -> list[tuple[str, Choice]]:
+        around = self.outside(subnet)
+        # All layers are alike: their cost depends on the choices alone.
+        return [("stem", around), *(("layer", choice) for choice in self.blocks(subnet).values()), ("head", around)]
+
+    def segment(self, name: str, choice: Choice) -> nn.Module:
+        if name == "layer":
+            holder = nn.Module()
+            holder.layer = self.narrow(f"{self.kind.base}.{self.kind.layers}.0", choice)
+            return Segment(holder, ["layer"], lambda x: self.kind.call(holder.layer, x))
+        m: Any = self.around(choice)
+        base: Any = m._modules[self.kind.base]
+        if name == "stem":
+            return Segment(base, ["embed_tokens", "wte", "wpe"], base._modules[self.kind.embedding])
+        head = nn.Module()
+        head.norm, head.lm_head = base._modules[self.kind.norm], m.lm_head
+        members = ["norm"] if self.tied else ["norm", "lm_head"]
+        return Segment(head, members, lambda x: head.lm_head(head.norm(x)))
+
+
+def is_uniform(subnet: Subnet) -> bool:
+    """Tell whether all kept layers of a language model have equal sizes."""
+    return all(len({v for v in subnet[name] if v is not None}) == 1 for name in ("heads", "ffn"))
+
+
+def load_pretrained(model_dir: str | Path) -> Any:
+    """Load a causal language model of transformers in float32.
+
+    Args:
+        model_dir: a folder of ``save_pretrained``, a folder with one GGUF file (needs accelerate and gguf), or a name on
+            the Hugging Face hub.
+
+    Raises:
+        WsnError: it cannot be read.
+    """
+    from transformers import AutoModelForCausalLM
+
+    options: dict[str, Any] = {"dtype": torch.float32}
+    folder = Path(model_dir).expanduser()
+    try:
+        if folder.is_dir():
+            model_dir = folder
+            gguf = sorted(folder.glob("*.gguf"))
+            if gguf and not (folder / "config.json").exists():
+                from transformers import GgufConfig
+
+                options.update(gguf_file=gguf[0].name, quantization_config=GgufConfig(dequantize=True))
+        model = AutoModelForCausalLM.from_pretrained(model_dir, **options)
+    except (OSError, ValueError, ImportError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise WsnError(
+            f"model_dir: cannot load a causal language model from {model_dir}: {first} Pass a folder of save_pretrained or of "
+            "a GGUF file (pip install accelerate gguf), or a name on the Hugging Face hub"
+        ) from error
+    return model.float()
+
+
+def _new_model(
+    architecture: str, vocab_size: int, num_layers: int, hidden_size: int, num_heads: int, kv_heads: int | None,
+    ffn_size: int, context: int, tie_embeddings: bool, dropout: float,
+) -> Any:  # fmt: skip
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if architecture not in KINDS:
+        raise WsnError(f"architecture must be one of {listed(KINDS)}. Received {architecture!r}")
+    if hidden_size % num_heads or num_heads % (kv_heads or num_heads):
+        raise WsnError(
+            f"hidden_size must be a multiple of num_heads, and that of kv_heads. Received {hidden_size}, {num_heads}, {kv_heads}"
+        )
+    sizes: dict[str, Any] = {
+        "vocab_size": vocab_size,
+        "num_hidden_layers": num_layers,
+        "hidden_size": hidden_size,
+        "num_attention_heads": num_heads,
+        "max_position_embeddings": context,
+        "tie_word_embeddings": tie_embeddings,
+    }
+    special: dict[str, Any] = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
+    if architecture == "gpt2":
+        rates = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), dropout)
+        config = AutoConfig.for_model(architecture, n_inner=ffn_size, **sizes, **special, **rates)
+    else:
+        config = AutoConfig.for_model(
+            architecture, intermediate_size=ffn_size, num_key_value_heads=kv_heads or num_heads,
+            head_dim=hidden_size // num_heads, attention_dropout=dropout, **sizes, **special,
+        )  # fmt: skip
+    return AutoModelForCausalLM.from_config(config)
+
+
+def _kind(config: Any) -> Any:
+    if config.model_type not in KINDS:
+        raise WsnError(
+            f"wsn does not narrow {config.model_type} models; it narrows {listed(KINDS)}. Take another backbone.model_dir"
+        )
+    return KINDS[config.model_type](config)
+
+
+def _space(
+    name: str, kind: Any, count: int, depth: Any, layers: Any, keep: Any, embed_dim: Any, heads: Any, ffn: Any
+) -> SearchSpace:
+    full = kind.sizes
+    embeds = Dimension("embed_dim", embed_dim or shares(full["embed_dim"], (0.75, 1.0), 8))
+    head_counts = Dimension("heads", heads or shares(full["heads"], (0.5, 1.0), kind.group), count, "block")
+    ffns = Dimension("ffn", ffn or shares(full["ffn"], (0.25, 0.5, 1.0), 8), count, "block")
+    for dimension in (embeds, head_counts, ffns):
+        at_most(name, dimension, full[dimension.name])
+        if any(c[-1] != full[dimension.name] for c in dimension.choices):
+            raise WsnError(
+                f"{dimension.name}: the largest choice must be the network's {full[dimension.name]}. "
+                f"Received {listed(dimension.choices[0])}; add it"
+            )
+    odd = [h for choices in head_counts.choices for h in choices if h % kind.group]
+    if odd:
+        raise WsnError(
+            f"heads: {name} shares each key and value head among {kind.group} query heads: take multiples of "
+            f"{kind.group}. Received {odd[0]}"
+        )
+    return transformer_space([embeds, head_counts, ffns], count, depth, layers, keep)
+
+
+def _check_known(name: str, kind: Any, model: Any) -> None:
+    """Check that every parameter of a layer is narrowed, or does not depend on the choices."""
+    layer = model.get_submodule(f"{kind.base}.{kind.layers}.0")
+    couplings = (kind.inside, kind.heads, kind.ffn)
+    leaves = {m.name if isinstance(m, Leaf) else m for c in couplings for m in (*c.out, *c.into)}
+    for path, parameter in layer.named_parameters():
+        if path.rpartition(".")[0] not in leaves and parameter.shape != (kind.head_dim,):
+            raise WsnError(f"{name}: wsn does not know how to narrow {path} of its layers; take another model")
+
+
+@cache
+def _teach_conv1d() -> None:
+    """Teach :func:`take_channels` GPT-2's linear layer, whose weight is (in, out)."""
+    from transformers.pytorch_utils import Conv1D
+
+    @take_channels.register
+    def _(leaf: Conv1D, out: Channels | None = None, into: Channels | None = None) -> Any:
+        clone: Any = shallow(leaf)
+        set_parameter(clone, "weight", take(take(leaf.weight, out, 1), into, 0))
+        set_parameter(clone, "bias", take(leaf.bias, out, 0))
+        clone.nx, clone.nf = clone.weight.shape
+        return clone
+
+
+SUPERNETS = {
+    "llama": CausalLMSupernet,
+    "qwen2": partial(CausalLMSupernet, architecture="qwen2"),
+    "qwen3": partial(CausalLMSupernet, architecture="qwen3"),
+    "gpt2": partial(CausalLMSupernet, architecture="gpt2", kv_heads=None),
+}
