@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -5,6 +7,7 @@ from torch import nn
 import wsn
 from wsn.evaluation import calibrate, candidates, evaluate, own_statistics
 from wsn.images import at_resolution
+from wsn.metrics import ImageMetrics
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +22,7 @@ def test_calibration_leaves_the_supernet_alone(net, images):
     loader = [(x, torch.zeros(16, dtype=torch.long)) for x in images]
     for context in (torch.no_grad, torch.inference_mode, torch.enable_grad):
         with context():
-            evaluate(net, [net.space.min(), net.space.max()], loader, images, 10)
+            evaluate(net, [net.space.min(), net.space.max()], loader, images, partial(ImageMetrics, 10))
     assert all(torch.equal(v, state[k]) for k, v in net.state_dict().items())
     assert [m.training for m in net.modules()] == modes
     net(images[0], net.space.min()).sum().backward()  # and it can still be trained
@@ -50,7 +53,7 @@ def test_each_subnet_has_its_own_statistics(net, images):
 def test_metrics_against_counting_by_hand(net, images):
     labels = [torch.arange(16) % 10 for _ in images]
     subnet = net.space.min()
-    (result,) = evaluate(net, [subnet], list(zip(images, labels)), None, 10)
+    (result,) = evaluate(net, [subnet], list(zip(images, labels)), None, partial(ImageMetrics, 10))
     with torch.no_grad():
         logits = torch.cat([net(at_resolution(x, subnet), subnet) for x in images])
     y = torch.cat(labels)

@@ -24,6 +24,7 @@ from wsn.init import zero_gamma
 from wsn.losses import adaptive_alpha_divergence
 from wsn.methods.base import Method, RoleLoss
 from wsn.methods.slimmable import Slimmable
+from wsn.metrics import ImageMetrics
 from wsn.module import SupernetModule
 from wsn.run.train import make_module
 from wsn.samplers.listed import ListedSampler
@@ -293,8 +294,8 @@ def test_us_net_fails_without_calibration_and_works_with_it():
     trainer(epochs=3).fit(module, loader)
     test = [blobs(200, 1)]
     subnets = [net.space.subnet(width=w) for w in widths]
-    calibrated = [m["acc"] for m in evaluate(net, subnets, test, list(x[:256].split(64)), 4)]
-    shared = [m["acc"] for m in evaluate(net, subnets, test, None, 4)]
+    calibrated = [m["acc"] for m in evaluate(net, subnets, test, list(x[:256].split(64)), partial(ImageMetrics, 4))]
+    shared = [m["acc"] for m in evaluate(net, subnets, test, None, partial(ImageMetrics, 4))]
     print(calibrated, shared)
     assert min(calibrated) > 0.9
     assert min(shared) < min(calibrated) - 0.15

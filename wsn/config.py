@@ -107,6 +107,7 @@ def check(cfg: DictConfig) -> None:
     Raises:
         WsnError: what was received, what is allowed, and which override mends it.
     """
+    _check_task(cfg)
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise WsnError(f"{missing[0]} has no value. Pass it on the command line: {missing[0]}=...")
@@ -115,6 +116,14 @@ def check(cfg: DictConfig) -> None:
     for phase in cfg.method.get("phases") or []:
         _check_phase(phase, choices)
     _positive(cfg, "budget_gmacs", "data.batch_size", "data.eval_batch_size", "optim.lr", "optim.accumulate")
+
+
+def _check_task(cfg: DictConfig) -> None:
+    """Check that backbone and data are both of images or both of text."""
+    reads, has = ("text" if key in node else "images" for key, node in (("model_dir", cfg.backbone), ("sequence_length", cfg.data)))
+    if reads != has:
+        choose = "data=shakespeare, or data=text" if reads == "text" else "backbone=llama, or backbone=gpt2"
+        raise WsnError(f"backbone={cfg.backbone.name} reads {reads}, data={cfg.data.name} has {has}. Set e.g. {choose}")
 
 
 def _check_data_root(cfg: DictConfig) -> None:

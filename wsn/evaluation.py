@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
 
 from wsn.cost import cost
 from wsn.images import at_resolution
-from wsn.losses import label_loss
+from wsn.losses import counted
 from wsn.methods.base import set_dropout
+from wsn.metrics import SubnetMetrics
 from wsn.subnet import Subnet
 from wsn.supernet import Supernet
 
@@ -101,7 +100,7 @@ def evaluate(
     subnets: Sequence[Subnet],
     loader: Iterable[tuple[Tensor, Tensor]],
     calibration: Sequence[Tensor] | None,
-    num_classes: int,
+    new_metrics: Callable[[], SubnetMetrics],
     channels_last: bool = False,
     on_batch: Callable[[], None] | None = None,
 ) -> list[dict[str, float]]:
@@ -110,29 +109,34 @@ def evaluate(
     Args:
         net: the supernet; its weights, statistics and mode are the same afterwards.
         subnets: what to evaluate; all their views are alive at once (memory: one set of BN statistics each).
-        loader: batches of images (B, C, H, W) and classes (B,).
+        loader: batches of images (B, C, H, W) and classes (B,), or of tokens (B, T) and the next tokens (B, T).
         calibration: training images for BN calibration; None evaluates with the shared statistics.
-        num_classes: number of classes.
+        new_metrics: makes the metrics of one subnet, e.g. ``partial(ImageMetrics, num_classes)``.
         channels_last: memory format of the images.
         on_batch: called after each (subnet, batch), for a progress bar.
 
     Returns:
-        for each subnet ``acc`` (top-1) and ``acc5`` in [0, 1], and ``loss`` (cross-entropy, nats).
+        the metrics of each subnet.
     """
-    device, dtype = next(net.parameters()).device, next(net.parameters()).dtype
+    like = next(net.parameters())
     mode = torch.channels_last if channels_last else torch.contiguous_format
     with torch.no_grad():
         views = [_evaluation_view(net, s, calibration, mode) for s in subnets]
-        metrics = [_metrics(num_classes).to(device) for _ in subnets]
-        for images, labels in loader:
-            images, labels = images.to(device, dtype, memory_format=mode), labels.to(device)
+        metrics = [new_metrics().to(like.device) for _ in subnets]
+        for inputs, labels in loader:
+            inputs, labels = _placed(inputs, like, mode), labels.to(like.device)
             for subnet, view, metric in zip(subnets, views, metrics):
-                logits = view(at_resolution(images, subnet)).float()
-                metric["accuracy"].update(logits, labels)
-                metric["loss"].update(label_loss(logits, labels), weight=len(labels))
+                metric.update(*counted(net.predict(view, inputs, subnet).float(), labels))
                 if on_batch:
                     on_batch()
-    return [_results(metric) for metric in metrics]
+    return [metric.results() for metric in metrics]
+
+
+def _placed(inputs: Tensor, like: Tensor, mode: torch.memory_format) -> Tensor:
+    """Move images to a parameter's device and dtype, tokens to its device."""
+    if not inputs.is_floating_point():
+        return inputs.to(like.device)
+    return inputs.to(like.device, like.dtype, memory_format=mode)
 
 
 def _evaluation_view(net: Supernet, subnet: Subnet, calibration, mode) -> nn.Module:
@@ -140,23 +144,6 @@ def _evaluation_view(net: Supernet, subnet: Subnet, calibration, mode) -> nn.Mod
     if calibration is None or not any(isinstance(m, _BatchNorm) for m in view.modules()):
         return view.eval()
     return calibrate(view, [b.to(memory_format=mode) for b in calibration], subnet)
-
-
-def _metrics(num_classes: int) -> Any:
-    top5 = min(5, num_classes)
-    accuracy = MetricCollection(
-        {
-            "acc": MulticlassAccuracy(num_classes, average="micro", sync_on_compute=False),
-            "acc5": MulticlassAccuracy(num_classes, top_k=top5, average="micro", sync_on_compute=False),
-        },
-        compute_groups=False,
-    )
-    return nn.ModuleDict({"accuracy": accuracy, "loss": MeanMetric(sync_on_compute=False)})
-
-
-def _results(metric: Any) -> dict[str, float]:
-    values = {name: value.item() for name, value in metric["accuracy"].compute().items()}
-    return {**values, "loss": metric["loss"].compute().item()}
 
 
 def row(net: Supernet, candidate: Candidate, metrics: Mapping[str, float], **where: Any) -> dict[str, Any]:

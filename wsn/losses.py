@@ -12,6 +12,28 @@ from torch import Tensor
 from wsn.errors import WsnError
 
 
+IGNORED = -100
+"""The label of a position that does not count (padding), as in torch and transformers."""
+
+
+def counted(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the logits and labels that count: of tokens, the positions that are not padding; of images, all.
+
+    Args:
+        logits: (B, K), or (B, T, V) of tokens.
+        labels: (B,) classes, (B, K) probabilities, or (B, T) tokens with :data:`IGNORED` at padding.
+
+    Returns:
+        logits (N, K) and labels with N entries.
+    """
+    if logits.ndim == 2:
+        return logits, labels
+    keep = labels != IGNORED
+    if keep.all():
+        return logits.flatten(0, 1), labels.flatten()
+    return logits[keep], labels[keep]
+
+
 def label_loss(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Cross-entropy with labels, hard or mixed.
 

@@ -102,13 +102,13 @@ class SupernetModule(L.LightningModule):
         losses: dict[str, list[Tensor]] = {}
         logits: list[Tensor] = []
         for i, done in enumerate(self.method.step(self.supernet, batch, draws)):
-            with self._sync(steps and i == len(draws) - 1):
+            with self._sync(steps and i == self.method.passes(draws) - 1):
                 self.manual_backward(done.loss / self.accumulate)
             losses.setdefault(done.role, []).append(done.loss.detach())
             logits.append(done.logits)
         means = {role: torch.stack(values).mean() for role, values in losses.items()}
         self._check_finite(means, batch_idx)
-        self._spend(draws, len(batch[1]))
+        self._spend(draws, samples(batch))
         self._log_step(means)
         if steps:
             self._optimizer_step(draws)
@@ -124,15 +124,15 @@ class SupernetModule(L.LightningModule):
 
         def score(subnet: Subnet) -> float:
             loss = self.method.score(self.supernet, batch, subnet)
-            self.macs_spent += cost(self.supernet, subnet).macs * len(batch[1]) * self.trainer.world_size
+            self.macs_spent += cost(self.supernet, subnet).macs * samples(batch) * self.trainer.world_size
             return self.trainer.strategy.reduce(loss, reduce_op="mean").item()
 
         return score
 
-    def _spend(self, draws: Sequence[Draw], images: int) -> None:
+    def _spend(self, draws: Sequence[Draw], count: int) -> None:
         """Count multiply-adds: a backward costs twice its forward, a teacher only its forward."""
         macs = self.method.macs(self.supernet, draws, teacher=self.method.teacher is not None)
-        self.macs_spent += macs * images * self.trainer.world_size
+        self.macs_spent += macs * count * self.trainer.world_size
 
     def _optimizer_step(self, draws: Sequence[Draw]) -> None:
         optimizer: Any = self.optimizers()
@@ -165,8 +165,10 @@ class SupernetModule(L.LightningModule):
         self.clip_gradients(optimizer, gradient_clip_val=value * scale, gradient_clip_algorithm=algorithm)
 
     def _memory_format(self, batch: Batch) -> Batch:
-        images, labels = batch
-        return (images.to(memory_format=torch.channels_last), labels) if self.channels_last else batch
+        inputs, labels = batch
+        if not self.channels_last or inputs.ndim != 4:
+            return batch
+        return inputs.to(memory_format=torch.channels_last), labels
 
     def _check_finite(self, losses: dict[str, Tensor], batch_idx: int) -> None:
         # On a GPU looking at the value waits for it: look only when it is logged anyway.
@@ -245,6 +247,12 @@ class SupernetModule(L.LightningModule):
             assert self.method.teacher is not None
             self.method.teacher.load_state_dict(checkpoint["teacher"])
             self.method.teacher.to(self.device)
+
+
+def samples(batch: Batch) -> int:
+    """Return how many images, or tokens, a batch has: what :class:`wsn.cost.Cost` counts multiply-adds for."""
+    inputs, _ = batch
+    return len(inputs) if inputs.ndim == 4 else inputs.numel()
 
 
 def parameter_groups(net: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -12,14 +12,16 @@ from wsn.callbacks.common import logged_step
 from wsn.cost import cost
 from wsn.logging import wandb as wandb_log
 from wsn.module import SupernetModule
-from wsn.pareto import OBJECTIVES, Front
+from wsn.pareto import Front
+from wsn.quality import quality_of
 
 
 class ParetoLogging(Callback):
     """Send what :class:`SubnetEvaluation` measured to the loggers.
 
     ``pareto/hypervolume`` goes to every logger: the area under the front between no multiply-adds and the
-    largest subnet's, as a share of the largest possible; so it is the mean accuracy over all budgets, in [0, 1].
+    largest subnet's, as a share of the largest possible; so it is the mean accuracy over all budgets, in [0, 1]. Of
+    language models it is the mean share of 8 bits per byte that is saved.
     W&B also gets named subnets, ``front/*`` rows, one table of all subnets, the picture and the config.
 
     Args:
@@ -64,7 +66,9 @@ class ParetoLogging(Callback):
     def on_subnets_evaluated(self, trainer: L.Trainer, module: SupernetModule, rows: list[dict[str, Any]]) -> None:
         """Log the hypervolume of these rows."""
         largest = cost(module.supernet, module.supernet.space.max()).macs
-        self.hypervolume = Front(rows, OBJECTIVES).hypervolume({"macs": largest, "acc": 0.0}) / largest
+        quality = quality_of(rows)
+        volume = Front(rows, quality.objectives).hypervolume({"macs": largest, quality.key: quality.worst})
+        self.hypervolume = quality.hypervolume_share(volume, largest)
         for logger in trainer.loggers:
             logger.log_metrics({"pareto/hypervolume": self.hypervolume}, step=logged_step(trainer))
 
@@ -72,7 +76,7 @@ class ParetoLogging(Callback):
         """Log the final front, table and picture to W&B."""
         final = [r for r in rows if r["split"] == rows[-1]["split"]]
         for logger in self._wandb(trainer):
-            front = Front(final, OBJECTIVES)
+            front = Front(final, quality_of(final).objectives)
             wandb_log.log_final(logger, final, front, self.identity, self.folder)
 
     def _wandb(self, trainer: L.Trainer) -> list[WandbLogger]:

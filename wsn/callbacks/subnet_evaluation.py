@@ -14,6 +14,7 @@ from wsn.callbacks.common import averages, hooks, logged_step
 from wsn.evaluation import candidates, evaluate, row
 from wsn.logging.results import print_results, read_results, write_results
 from wsn.module import SupernetModule
+from wsn.quality import quality_of
 from wsn.schedule import phase_at
 
 Row = dict[str, Any]
@@ -97,7 +98,7 @@ class SubnetEvaluation(Callback):
                 [c.subnet for c in mine],
                 loader,
                 batches,
-                data.num_classes,
+                data.metrics,
                 module.channels_last,
                 advance,
             )
@@ -119,9 +120,10 @@ class SubnetEvaluation(Callback):
 
     def _announce(self, trainer: L.Trainer, module: SupernetModule, rows: list[Row], split: str) -> None:
         named = {r["kind"]: r for r in rows if r["kind"] != "random"}
-        text = ", ".join(f"{kind} {100 * r['acc']:.1f} %" for kind, r in named.items())
+        quality = quality_of(rows)
+        text = ", ".join(f"{kind} {quality.text(r)}" for kind, r in named.items())
         rank_zero_info(f"  {split} after {rows[0]['phase']}: {text}")
-        values = {f"{split}/{k}/{m}": r[m] for k, r in named.items() for m in ("acc", "acc5", "loss")}
+        values = {f"{split}/{k}/{m}": r[m] for k, r in named.items() for _, m, *_ in quality.columns}
         for logger in trainer.loggers:
             logger.log_metrics({**values, "epoch": rows[0]["epoch"]}, step=logged_step(trainer))
         for hook in hooks(trainer, "on_subnets_evaluated"):

@@ -1,4 +1,4 @@
-"""What an image data module is: training, held-out and test split, and images for BN calibration."""
+"""What a data module is: training, held-out and test split; of images also BN calibration and mixup."""
 
 import zlib
 from collections.abc import Callable
@@ -12,36 +12,25 @@ from torch.utils.data import DataLoader, Dataset
 
 from wsn.data.loader import EpochBatchSampler, ResumableLoader, isolated_rng
 from wsn.errors import WsnError
+from wsn.metrics import ImageMetrics, SubnetMetrics
 
 SPLIT_SEED = 937162211  # the same images are held out in every run, as in OFA's released code
 
 
-class ImageDataModule(L.LightningDataModule):
-    """Images for training and evaluating subnets.
+class DataModule(L.LightningDataModule):
+    """A training set with a held-out part, and a test set, in an order that can be resumed.
 
-    A part of the training set is held out for selecting subnets; the test set is for the end. A batch is
-    images float (B, C, H, W), normalised, at ``image_size``, and classes (B,), or probabilities
-    (B, num_classes) with mixup. Subclasses set the class attributes and :meth:`datasets`.
+    The held-out part is for selecting subnets; the test set is for the end. Subclasses write :meth:`datasets` and
+    :meth:`metrics`.
 
     Args:
-        batch_size: training images per process and step.
-        eval_batch_size: images per batch of evaluation.
-        num_workers: processes that load images.
-        val_size: images of the training set held out.
+        batch_size: training samples per process and step.
+        eval_batch_size: samples per batch of evaluation.
+        num_workers: processes that load samples.
+        val_size: samples of the training set held out.
         seed: of the order and the augmentation.
-        image_size: height and width in pixels.
-        mixup: alpha of mixup (Zhang et al. 2017, arXiv:1710.09412); 0 is off.
-        cutmix: alpha of CutMix (Yun et al. 2019, arXiv:1905.04899); 0 is off.
-        random_erasing: probability of random erasing.
-        calibration_images: training images for BN calibration.
-        images_per_epoch: an epoch is a fresh random part of the training set with this many images (over all
+        images_per_epoch: an epoch is a fresh random part of the training set with this many samples (over all
             processes); None: all of it. Makes short phases possible.
-        resolution: input resolutions that suit elastic networks on this data; a hint, read by conf/backbone.
-        reduction: total stride that suits this data; a hint, read by conf/backbone.
-        width_mult: width of networks that suits this data; a hint, read by conf/backbone.
-        patch_size: patches of vision transformers that suit this data; a hint, read by conf/backbone.
-        num_classes: number of classes.
-        in_chans: number of channels.
         name: of the data set.
     """
 
@@ -52,19 +41,8 @@ class ImageDataModule(L.LightningDataModule):
         num_workers: int = 0,
         val_size: int = 1000,
         seed: int = 0,
-        image_size: int = 32,
-        mixup: float = 0.0,
-        cutmix: float = 0.0,
-        random_erasing: float = 0.0,
-        calibration_images: int = 2000,
         images_per_epoch: int | None = None,
-        resolution: Any = None,
-        reduction: int | None = None,
-        width_mult: float | None = None,
-        patch_size: Any = None,
-        num_classes: int = 10,
-        in_chans: int = 3,
-        name: str = "images",
+        name: str = "data",
     ):
         super().__init__()
         self.batch_size = batch_size
@@ -72,26 +50,10 @@ class ImageDataModule(L.LightningDataModule):
         self.num_workers = num_workers
         self.val_size = val_size
         self.seed = seed
-        self.image_size = image_size
-        self.random_erasing = random_erasing
-        self.calibration_images = calibration_images
         self.images_per_epoch = images_per_epoch
-        self.resolution = resolution
-        self.reduction = reduction
-        self.width_mult = width_mult
-        self.patch_size = patch_size
-        self.num_classes = num_classes
-        self.in_chans = in_chans
         self.name = name
-        self.mixup: Mixup | None = None
-        if mixup > 0 or cutmix > 0:
-            if batch_size % 2:
-                raise WsnError(f"mixup needs an even data.batch_size. Received {batch_size}")
-            # label smoothing is the method's
-            self.mixup = Mixup(mixup, cutmix, num_classes=num_classes, label_smoothing=0.0)
         self.importance: Tensor | None = None
         self.order: EpochBatchSampler
-        self._calibration: list[Tensor] | None = None
         self._train: Dataset | None = None
 
     # -- what a data set implements ----------------------------------------------------------------
@@ -100,7 +62,15 @@ class ImageDataModule(L.LightningDataModule):
         """Return the training set (augmented, items by (epoch, index)), the same without, and the test set."""
         raise NotImplementedError
 
+    def metrics(self) -> SubnetMetrics:
+        """Return the metrics of one subnet."""
+        raise NotImplementedError
+
     collate: Callable[[Any], Any] | None = None
+
+    def train_collate(self) -> Callable[[Any], Any] | None:
+        """Return the collate function of the training loader."""
+        return self.collate
 
     # -- splits -------------------------------------------------------------------------------------------
 
@@ -118,7 +88,7 @@ class ImageDataModule(L.LightningDataModule):
 
     @property
     def train_size(self) -> int:
-        """Images of the training set, without the held-out ones."""
+        """Samples of the training set, without the held-out ones."""
         self.setup()
         return len(self._train)  # type: ignore[arg-type]
 
@@ -137,7 +107,7 @@ class ImageDataModule(L.LightningDataModule):
             self.images_per_epoch,
             lambda: self.importance,
         )
-        collate = _Mixed(self.collate, self.mixup, self.seed) if self.mixup else self.collate
+        collate = self.train_collate()
         return ResumableLoader(self._train, batch_sampler=self.order, **self._workers(), collate_fn=collate)
 
     def val_dataloader(self) -> DataLoader:
@@ -151,20 +121,8 @@ class ImageDataModule(L.LightningDataModule):
         return self._plain_loader(self._test)
 
     def calibration_batches(self) -> list[Tensor]:
-        """Return training images with the training augmentation, the same ones at each call.
-
-        Returns:
-            batches (B, C, H, W), ``calibration_images`` in all.
-        """
-        self.setup()
-        assert self._train is not None
-        if self._calibration is None:
-            count = min(self.calibration_images, len(self._train))  # type: ignore[arg-type]
-            size = min(self.batch_size, count)
-            sampler = EpochBatchSampler(count, size, SPLIT_SEED)
-            loader = DataLoader(self._train, batch_sampler=sampler, collate_fn=self.collate)
-            self._calibration = [images for images, _ in loader]
-        return self._calibration
+        """Return inputs for BN calibration; none, unless a subclass has them."""
+        return []
 
     # -- inside ----------------------------------------------------------------------------------------
 
@@ -194,6 +152,85 @@ class ImageDataModule(L.LightningDataModule):
             "persistent_workers": self.num_workers > 0,
             "generator": torch.Generator(),  # a DataLoader draws a seed at each start: not from the global one
         }
+
+
+class ImageDataModule(DataModule):
+    """Images for training and evaluating subnets.
+
+    A batch is images float (B, C, H, W), normalised, at ``image_size``, and classes (B,), or probabilities
+    (B, num_classes) with mixup.
+
+    Args:
+        image_size: height and width in pixels.
+        mixup: alpha of mixup (Zhang et al. 2017, arXiv:1710.09412); 0 is off.
+        cutmix: alpha of CutMix (Yun et al. 2019, arXiv:1905.04899); 0 is off.
+        random_erasing: probability of random erasing.
+        calibration_images: training images for BN calibration.
+        resolution: input resolutions that suit elastic networks on this data; a hint, read by conf/backbone.
+        reduction: total stride that suits this data; a hint, read by conf/backbone.
+        width_mult: width of networks that suits this data; a hint, read by conf/backbone.
+        patch_size: patches of vision transformers that suit this data; a hint, read by conf/backbone.
+        num_classes: number of classes.
+        in_chans: number of channels.
+        **kwargs: as for :class:`DataModule`.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 32,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+        random_erasing: float = 0.0,
+        calibration_images: int = 2000,
+        resolution: Any = None,
+        reduction: int | None = None,
+        width_mult: float | None = None,
+        patch_size: Any = None,
+        num_classes: int = 10,
+        in_chans: int = 3,
+        **kwargs: Any,
+    ):
+        super().__init__(**{"name": "images", **kwargs})
+        self.image_size = image_size
+        self.random_erasing = random_erasing
+        self.calibration_images = calibration_images
+        self.resolution = resolution
+        self.reduction = reduction
+        self.width_mult = width_mult
+        self.patch_size = patch_size
+        self.num_classes = num_classes
+        self.in_chans = in_chans
+        self.mixup: Mixup | None = None
+        if mixup > 0 or cutmix > 0:
+            if self.batch_size % 2:
+                raise WsnError(f"mixup needs an even data.batch_size. Received {self.batch_size}")
+            # label smoothing is the method's
+            self.mixup = Mixup(mixup, cutmix, num_classes=num_classes, label_smoothing=0.0)
+        self._calibration: list[Tensor] | None = None
+
+    def metrics(self) -> SubnetMetrics:
+        """Return the metrics of one subnet."""
+        return ImageMetrics(self.num_classes)
+
+    def train_collate(self) -> Callable[[Any], Any] | None:
+        """Return the collate function, with mixup where it is on."""
+        return _Mixed(self.collate, self.mixup, self.seed) if self.mixup else self.collate
+
+    def calibration_batches(self) -> list[Tensor]:
+        """Return training images with the training augmentation, the same ones at each call.
+
+        Returns:
+            batches (B, C, H, W), ``calibration_images`` in all.
+        """
+        self.setup()
+        assert self._train is not None
+        if self._calibration is None:
+            count = min(self.calibration_images, len(self._train))  # type: ignore[arg-type]
+            size = min(self.batch_size, count)
+            sampler = EpochBatchSampler(count, size, SPLIT_SEED)
+            loader = DataLoader(self._train, batch_sampler=sampler, collate_fn=self.collate)
+            self._calibration = [images for images, _ in loader]
+        return self._calibration
 
 
 class _Subset(Dataset):

@@ -6,6 +6,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from wsn.quality import ACCURACY, Quality, quality_of
+
 Row = dict[str, Any]
 # Okabe & Ito's palette, told apart by colour-blind readers.
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#8A8A8A"
@@ -14,7 +16,7 @@ MARKERS = "os^Dv<>Pp*hX"
 
 
 def plot_front(rows: Sequence[Row], front: Sequence[Row], path: str | Path, title: str) -> None:
-    """Draw accuracy against MACs: all subnets as dots, the front as a line, the named subnets with their names.
+    """Draw quality against MACs: all subnets as dots, the front as a line, the named subnets with their names.
 
     Args:
         rows: evaluated subnets.
@@ -24,6 +26,7 @@ def plot_front(rows: Sequence[Row], front: Sequence[Row], path: str | Path, titl
     """
     figure = Figure(figsize=(8, 5.33), dpi=150, layout="constrained")
     axes = figure.subplots()
+    quality = quality_of(rows)
     others = [r for r in rows if not r.get("on_front")]
     axes.scatter(*_points(others), s=28, color=GREY, label="dominated", zorder=2)
     axes.step(*_points(front), where="post", color=BLUE, linewidth=1.8, zorder=3)
@@ -33,8 +36,8 @@ def plot_front(rows: Sequence[Row], front: Sequence[Row], path: str | Path, titl
     for r in named:
         left = r["macs"] == max(x["macs"] for x in rows)
         axes.annotate(
-            f"{r['kind']}\n{100 * r['acc']:.1f} %",
-            (r["macs"] / 1e6, 100 * r["acc"]),
+            f"{r['kind']}\n{quality.text(r)}",
+            (r["macs"] / 1e6, quality.shown(r)),
             xytext=(-8 if left else 8, -10),
             textcoords="offset points",
             ha="right" if left else "left",
@@ -42,17 +45,20 @@ def plot_front(rows: Sequence[Row], front: Sequence[Row], path: str | Path, titl
             fontsize=9,
             color=ORANGE,
         )
-    _finish(axes, [r["macs"] for r in rows])
+    _finish(axes, [r["macs"] for r in rows], quality)
     axes.set_title(title)
-    axes.legend(loc="lower right", frameon=False)
+    axes.legend(loc="lower right" if quality.direction == "max" else "upper right", frameon=False)
     figure.savefig(path)
 
 
-def plot_comparison(series: Mapping[str, Sequence[tuple[float, float, float]]], path: str | Path) -> None:
-    """Draw accuracy against MACs of several methods, with a bar of one standard deviation over seeds.
+def plot_comparison(
+    series: Mapping[str, Sequence[tuple[float, float, float]]], path: str | Path, quality: Quality = ACCURACY
+) -> None:
+    """Draw quality against MACs of several methods, with a bar of one standard deviation over seeds.
 
     Args:
-        series: name → (MACs in millions, mean accuracy in %, deviation), ascending in MACs.
+        series: name → (MACs in millions, mean quality, deviation), ascending in MACs.
+        quality: what is drawn.
         path: of the PNG, 1350×900 pixels.
     """
     figure = Figure(figsize=(9, 6), dpi=150, layout="constrained")
@@ -73,12 +79,12 @@ def plot_comparison(series: Mapping[str, Sequence[tuple[float, float, float]]], 
             capsize=2,
             label=name,
         )
-    _finish(axes, [macs for points in series.values() for macs, _, _ in points])
+    _finish(axes, [macs for points in series.values() for macs, _, _ in points], quality)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     figure.savefig(path)
 
 
-def _finish(axes: Any, costs: Sequence[float]) -> None:
+def _finish(axes: Any, costs: Sequence[float], quality: Quality) -> None:
     """Label the axes of a front; costs over a wide range are on a logarithmic one."""
     if max(costs) > 4 * min(costs):
         axes.set_xscale("log")
@@ -87,11 +93,12 @@ def _finish(axes: Any, costs: Sequence[float]) -> None:
         axes.tick_params(axis="x", which="both", labelsize=9)
     axes.margins(y=0.12)
     axes.set_xlabel("multiply-adds (millions)")
-    axes.set_ylabel("top-1 accuracy (%)")
+    axes.set_ylabel(quality.label)
     axes.grid(True, which="major", color="#E5E5E5", zorder=0)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
 
 
 def _points(rows: Sequence[Row]) -> tuple[list[float], list[float]]:
-    return [r["macs"] / 1e6 for r in rows], [100 * r["acc"] for r in rows]
+    quality = quality_of(rows)
+    return [r["macs"] / 1e6 for r in rows], [quality.shown(r) for r in rows]

@@ -10,20 +10,21 @@ from rich.console import Console
 from rich.table import Table
 
 from wsn.logging.plots import plot_front
-from wsn.pareto import OBJECTIVES, Front, read_csv, write_csv
+from wsn.pareto import Front, read_csv, write_csv
+from wsn.quality import quality_of
 
 Row = dict[str, Any]
 
 
 def write_results(
-    folder: str | Path, rows: Sequence[Row], objectives: Mapping[str, str] = OBJECTIVES, title: str = ""
+    folder: str | Path, rows: Sequence[Row], objectives: Mapping[str, str] | None = None, title: str = ""
 ) -> Front:
     """Write all rows, and the front of the last evaluation; sets ``on_front`` in every row.
 
     Args:
         folder: the run folder.
         rows: every evaluated subnet of the run; those of one evaluation share split and step.
-        objectives: of the front.
+        objectives: of the front; by default MACs and the quality of the rows' task.
         title: of the picture; by default the last evaluation's split and phase.
 
     Returns:
@@ -33,7 +34,8 @@ def write_results(
     folder.mkdir(parents=True, exist_ok=True)
     last = rows[-1]
     final = [r for r in rows if (r["split"], r["step"]) == (last["split"], last["step"])]
-    front = Front(final, objectives)
+    quality = quality_of(final)
+    front = Front(final, objectives or quality.objectives)
     for r in rows:
         r["on_front"] = False
     for r in front:
@@ -41,7 +43,7 @@ def write_results(
     write_csv(folder / "subnets.csv", rows)
     front.to_json(folder / "front.json")
     picture = folder / ".front.png"
-    plot_front(final, front.rows, picture, title or f"{last['split']} accuracy after phase {last['phase']!r}")
+    plot_front(final, front.rows, picture, title or f"{last['split']} {quality.name} after phase {last['phase']!r}")
     os.replace(picture, folder / "front.png")
     return front
 
@@ -56,7 +58,8 @@ def print_results(rows: Sequence[Row], console: Console | None = None) -> None:
     table = Table(title=f"Subnets on the {rows[0]['split']} split" if rows else None, box=box.SIMPLE_HEAD)
     table.add_column("subnet", no_wrap=True)
     table.add_column("kind", no_wrap=True)
-    for column in ("MACs (M)", "params (M)", "top-1 (%)", "top-5 (%)", "loss"):
+    columns = quality_of(rows).columns
+    for column in ("MACs (M)", "params (M)", *(title for title, *_ in columns)):
         table.add_column(column, justify="right")
     table.add_column("front", justify="center")
     for r in sorted(rows, key=lambda r: r["macs"]):
@@ -65,9 +68,7 @@ def print_results(rows: Sequence[Row], console: Console | None = None) -> None:
             r["kind"],
             f"{r['macs'] / 1e6:.2f}",
             f"{r['params'] / 1e6:.3f}",
-            f"{100 * r['acc']:.2f}",
-            f"{100 * r['acc5']:.2f}",
-            f"{r['loss']:.3f}",
+            *(f"{scale * r[key]:.{digits}f}" for _, key, scale, digits in columns),
             "★" if r.get("on_front") else "",
         )
     (console or Console()).print(table)

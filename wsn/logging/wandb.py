@@ -9,11 +9,12 @@ import wandb
 from lightning.pytorch.loggers import WandbLogger
 
 from wsn.pareto import Front
+from wsn.quality import quality_of
 
 Row = dict[str, Any]
 COLUMNS: list[str | int] = [
-    "method", "backbone", "dataset", "seed", "subnet_id", "kind", "gmacs", "params_m", "latency_ms", "acc", "on_front",
-    "arch_json",
+    "method", "backbone", "dataset", "seed", "subnet_id", "kind", "gmacs", "params_m", "latency_ms", "acc", "perplexity",
+    "bits_per_byte", "on_front", "arch_json",
 ]  # fmt: skip
 
 
@@ -62,7 +63,7 @@ def log_final(
         run.log(
             {
                 "front/gmacs": r["macs"] / 1e9,
-                "front/acc": r["acc"],
+                **{f"front/{key}": r[key] for _, key, *_ in quality_of(rows).columns},
                 "front/params_m": r["params"] / 1e6,
                 **({"front/latency_ms": r["latency_ms"]} if r["latency_ms"] is not None else {}),
             }
@@ -88,6 +89,8 @@ def _table_row(r: Row, identity: Mapping[str, Any]) -> list[Any]:
         r["params"] / 1e6,
         r["latency_ms"],
         r["acc"],
+        r.get("perplexity"),
+        r.get("bits_per_byte"),
         bool(r.get("on_front")),
         r["arch"],
     ]

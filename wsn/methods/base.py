@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from wsn.cost import cost
 from wsn.errors import WsnError, listed
-from wsn.images import at_resolution
-from wsn.losses import label_loss, soft_cross_entropy
+from wsn.losses import counted, label_loss, soft_cross_entropy
 from wsn.samplers.base import Draw
 from wsn.schedule import Phase
 from wsn.subnet import Subnet
@@ -133,21 +132,22 @@ class Method:
 
         Args:
             net: the supernet, in training mode.
-            batch: images (B, C, H, W) and target, (B,) classes or (B, K) probabilities.
+            batch: images (B, C, H, W) and target, (B,) classes or (B, K) probabilities; or tokens (B, T) and the
+                next tokens (B, T), :data:`wsn.losses.IGNORED` at padding.
             draws: the subnets with their roles; a role that teaches comes first.
         """
-        images, labels = batch
-        targets = StepTargets(self, images)
+        inputs, labels = batch
+        targets = StepTargets(self, net, batch)
         share = 1.0 if self.aggregation == "sum" else 1.0 / len(draws)
         for subnet, role in draws:
             role_loss = self.role_loss(role)
             view = net.view(subnet)
             if not role_loss.dropout:
                 set_dropout(view, on=False)
-            logits = view(at_resolution(images, subnet))
+            logits, wanted = counted(net.predict(view, inputs, subnet), labels)
             loss = logits.new_zeros(())
             if role_loss.labels:
-                loss = loss + role_loss.labels * label_loss(logits, labels, self.label_smoothing)
+                loss = loss + role_loss.labels * label_loss(logits, wanted, self.label_smoothing)
             if role_loss.distill:
                 target = targets.logits(str(role_loss.target), subnet)
                 loss = loss + role_loss.distill * self.distillation(logits, target)
@@ -158,13 +158,17 @@ class Method:
     @torch.no_grad()
     def score(self, net: Supernet, batch: Batch, subnet: Subnet) -> Tensor:
         """Return the label loss of a subnet on a batch, by batch statistics, which are not kept."""
-        images, labels = batch
+        inputs, labels = batch
         view = net.view(subnet)
         set_dropout(view, on=False)
         for part in view.modules():
             if isinstance(part, nn.modules.batchnorm._BatchNorm):
                 part.momentum = 0.0
-        return label_loss(view(at_resolution(images, subnet)), labels, self.label_smoothing)
+        return label_loss(*counted(net.predict(view, inputs, subnet), labels), self.label_smoothing)
+
+    def passes(self, draws: Sequence[Draw]) -> int:
+        """Return how many times :meth:`step` yields for these draws."""
+        return len(draws)
 
     def macs(self, net: Supernet, draws: Sequence[Draw], teacher: bool = True) -> int:
         """Return the multiply-adds of a step for one image: three times each forward, once each teacher's.
@@ -190,9 +194,10 @@ def teacher_at(net: Supernet, resolution: int | None) -> Subnet:
 class StepTargets:
     """The logits that subnets of one step distil from, each computed once."""
 
-    def __init__(self, method: Method, images: Tensor):
+    def __init__(self, method: Method, net: Supernet, batch: Batch):
         self.method = method
-        self.images = images
+        self.net = net
+        self.inputs, self.labels = batch
         self.seen: dict[str, Tensor] = {}
         self._teacher: dict[int | None, Tensor] = {}
 
@@ -207,7 +212,8 @@ class StepTargets:
         resolution = subnet.get("resolution")
         if resolution not in self._teacher:
             with torch.no_grad():
-                self._teacher[resolution] = self.method.teacher(at_resolution(self.images, subnet))
+                logits = self.net.predict(self.method.teacher, self.inputs, subnet)
+                self._teacher[resolution] = counted(logits, self.labels)[0]
         return self._teacher[resolution]
 
 

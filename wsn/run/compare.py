@@ -12,7 +12,8 @@ from omegaconf import OmegaConf
 from wsn.errors import WsnError
 from wsn.logging.plots import plot_comparison
 from wsn.logging.results import read_results
-from wsn.pareto import OBJECTIVES, Front, read_csv, write_csv
+from wsn.pareto import Front, read_csv, write_csv
+from wsn.quality import quality_of
 
 Row = dict[str, Any]
 NAMED = ("smallest", "middle", "largest")
@@ -36,12 +37,13 @@ def find_runs(paths: Iterable[str | Path]) -> list[Path]:
 
 
 def summarise(run: Path) -> Row:
-    """Return what one run comes to: label, seed, hypervolume, accuracies in %, compute and time."""
+    """Return what one run comes to: label, seed, hypervolume, quality of subnets, compute and time."""
     cfg: Any = OmegaConf.load(run / "config.yaml")
     rows = [r for r in read_results(run) if r["split"] == "test"]
     metrics = read_csv(run / "metrics.csv")
-    front = Front(rows, OBJECTIVES)
-    accuracy = {r["kind"]: 100 * r["acc"] for r in rows if r["kind"] != "random"}
+    quality = quality_of(rows)
+    front = Front(rows, quality.objectives)
+    named = {r["kind"]: quality.shown(r) for r in rows if r["kind"] != "random"}
     hypervolumes = [r["pareto/hypervolume"] for r in metrics if r.get("pareto/hypervolume") is not None]
     seconds = (run / "checkpoints" / "last.ckpt").stat().st_mtime - (run / "config.yaml").stat().st_mtime
     return {
@@ -49,8 +51,8 @@ def summarise(run: Path) -> Row:
         "label": "+".join([cfg.method.name, *cfg.tags]),
         "seed": cfg.seed,
         "hypervolume": 100 * hypervolumes[-1],
-        "front": statistics.fmean(100 * r["acc"] for r in front),
-        **{name: accuracy.get(name) for name in NAMED},
+        "front": statistics.fmean(quality.shown(r) for r in front),
+        **{name: named.get(name) for name in NAMED},
         "gmacs": max(r["train/gmacs_spent"] for r in metrics if r.get("train/gmacs_spent") is not None),
         "minutes": seconds / 60,
         "rows": rows,
@@ -60,7 +62,7 @@ def summarise(run: Path) -> Row:
 def compare(paths: Sequence[str | Path], out: str | Path) -> str:
     """Write ``comparison.csv`` (a row per run), ``comparison.md`` (a row per method) and ``comparison.png``.
 
-    Methods are told apart by their name and tags. Runs of ``method=plain`` are the stand-alone accuracies that the
+    Methods are told apart by their name and tags. Runs of ``method=plain`` are the stand-alone results that the
     gaps are measured to.
 
     Args:
@@ -85,12 +87,12 @@ def compare(paths: Sequence[str | Path], out: str | Path) -> str:
     (out / "comparison.md").write_text(table)
     series = {label: _mean_points([r for run in group for r in run["rows"]]) for label, group in groups.items()}
     points = [(macs, value, spread) for macs, value, spread, _ in alone.values()]
-    plot_comparison({**series, **({"trained alone": sorted(points)} if points else {})}, out / "comparison.png")
+    plot_comparison({**series, **({"trained alone": sorted(points)} if points else {})}, out / "comparison.png", quality_of(runs[0]["rows"]))
     return table
 
 
 def _alone(runs: Sequence[Row]) -> dict[str, tuple[float, float, float, int]]:
-    """Return subnet id → MACs (M), mean and deviation of accuracy in %, and number of seeds."""
+    """Return subnet id → MACs (M), mean and deviation of quality, and number of seeds."""
     by_id: dict[str, list[Row]] = {}
     for run in runs:
         for r in run["rows"]:
@@ -99,11 +101,12 @@ def _alone(runs: Sequence[Row]) -> dict[str, tuple[float, float, float, int]]:
 
 
 def _mean_points(rows: Sequence[Row]) -> list[tuple[float, float, float]]:
-    """Return MACs (M), mean and standard deviation of accuracy in % of each subnet, ascending in MACs."""
+    """Return MACs (M), mean and standard deviation of quality of each subnet, ascending in MACs."""
     by_id: dict[str, list[Row]] = {}
     for r in rows:
         by_id.setdefault(r["id"], []).append(r)
-    values = {id_: [100 * r["acc"] for r in group] for id_, group in by_id.items()}
+    quality = quality_of(rows)
+    values = {id_: [quality.shown(r) for r in group] for id_, group in by_id.items()}
     return sorted((by_id[i][0]["macs"] / 1e6, statistics.fmean(v), _deviation(v)) for i, v in values.items())
 
 
@@ -141,7 +144,7 @@ def _markdown(groups: dict[str, list[Row]], alone: dict[str, tuple[float, float,
 
 def _gap(group: Sequence[Row], name: str, alone: dict[str, tuple[float, float, float, int]]) -> str:
     gaps = [
-        100 * r["acc"] - alone[r["id"]][1]
+        quality_of([r]).shown(r) - alone[r["id"]][1]
         for run in group
         for r in run["rows"]
         if r["kind"] == name and r["id"] in alone

@@ -11,8 +11,9 @@ from wsn.callbacks.subnet_evaluation import progress_bar
 from wsn.config import build
 from wsn.errors import WsnError
 from wsn.evaluation import Candidate, candidates, evaluate, row
+from wsn.quality import quality_of
 from wsn.logging.results import print_results, read_results
-from wsn.pareto import OBJECTIVES, Front, write_csv
+from wsn.pareto import Front, write_csv
 from wsn.run.folder import checkpoint_of, read_config
 from wsn.run.train import make_supernet
 from wsn.supernet import Supernet
@@ -45,12 +46,12 @@ def evaluate_run(cfg: DictConfig) -> list[dict[str, Any]]:
             [c.subnet for c in chosen],
             loader,
             data.calibration_batches() if cfg.calibrate else None,
-            data.num_classes,
+            data.metrics,
             saved.channels_last,
             advance,
         )
     rows = [row(net, c, m, split=cfg.split) for c, m in zip(chosen, metrics)]
-    front = Front(rows, OBJECTIVES)
+    front = Front(rows, quality_of(rows).objectives)
     rows = [{**r, "on_front": r in front} for r in rows]
     write_csv(folder / "evaluation.csv", rows)
     print_results(rows)
