@@ -69,10 +69,9 @@ BITS = Quality(
     scale=1,
     worst=8.0,
     columns=(
-        ("perplexity", "perplexity", 1, 3),
-        ("bits per byte", "bits_per_byte", 1, 3),
+        ("perplexity", "perplexity", 1, 2),
+        ("bits/byte", "bits_per_byte", 1, 3),
         ("tokens right (%)", "acc", 100, 2),
-        ("loss", "loss", 1, 3),
     ),
 )
 

@@ -5,7 +5,7 @@ arXiv:2411.10606 (any set of layers); MatFormer, Kudugunta et al. 2023, arXiv:23
 """
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
@@ -175,6 +175,38 @@ class CausalLMSupernet(Supernet):
     def predict(self, view: nn.Module, inputs: Tensor, subnet: Subnet) -> Tensor:
         """Return logits (B, T, V) of tokens (B, T)."""
         return view(input_ids=inputs, use_cache=False).logits
+
+    def hidden_states(self, view: Any, inputs: Tensor, layers: Sequence[int]) -> list[Tensor]:
+        """Return the residual stream after some layers of a view, from one forward.
+
+        Args:
+            view: a view, whose own hooks are used.
+            inputs: tokens (B, T).
+            layers: numbers of layers, ascending, 1 for after the first.
+
+        Returns:
+            for each (B, T, embed_dim), before the final norm.
+        """
+        found: dict[int, Tensor] = {}
+        base = view._modules[self.kind.base]
+        blocks = list(base._modules[self.kind.layers].children())
+
+        def keep(number: int):
+            def hook(layer: nn.Module, args: Any, out: Any) -> None:
+                found[number] = out[0] if isinstance(out, tuple) else out
+
+            return hook
+
+        handles = [blocks[n - 1].register_forward_hook(keep(n)) for n in layers]
+        base(input_ids=inputs, use_cache=False)
+        for handle in handles:
+            handle.remove()
+        return [found[n] for n in layers]
+
+    def head(self, view: Any) -> Callable[[Tensor], Tensor]:
+        """Return the function from the residual stream (..., embed_dim) to logits (..., V): final norm and head."""
+        norm, lm_head = view._modules[self.kind.base]._modules[self.kind.norm], view.lm_head
+        return lambda hidden: lm_head(norm(hidden))
 
     def blocks(self, subnet: Subnet) -> dict[str, Choice]:
         embed, heads, ffn = subnet["embed_dim"], subnet["heads"], subnet["ffn"]
