@@ -120,7 +120,8 @@ def check(cfg: DictConfig) -> None:
 
 def _check_task(cfg: DictConfig) -> None:
     """Check that backbone and data are both of images or both of text."""
-    reads, has = ("text" if key in node else "images" for key, node in (("model_dir", cfg.backbone), ("sequence_length", cfg.data)))
+    reads = "text" if "model_dir" in cfg.backbone else "images"
+    has = "text" if "sequence_length" in cfg.data else "images"
     if reads != has:
         choose = "data=shakespeare, or data=text" if reads == "text" else "backbone=llama, or backbone=gpt2"
         raise WsnError(f"backbone={cfg.backbone.name} reads {reads}, data={cfg.data.name} has {has}. Set e.g. {choose}")

@@ -52,6 +52,16 @@ class Dimension:
     def __len__(self) -> int:
         return len(self.choices)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return what :meth:`from_dict` makes the dimension of again, as JSON has it."""
+        choices = [list(c) for c in self.choices]
+        return {"name": self.name, "choices": choices, "scope": self.scope, "offset": self.offset}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Dimension":
+        """Make a dimension from :meth:`to_dict`."""
+        return cls(values["name"], values["choices"], len(values["choices"]), values["scope"], values["offset"])
+
     def describe(self) -> str:
         """Return ``name: values (how many positions)`` for error messages."""
         if len(set(self.choices)) == 1:
@@ -127,6 +137,15 @@ class Follow:
     def values(self, leader: Sequence[Any]) -> list[Any]:
         """Return this dimension's choices for those of the leader."""
         return [m.get(leader[p]) for p, m in zip(self.at, self.maps)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what :meth:`from_dict` makes it of again; maps as pairs, because JSON's keys are text."""
+        return {"leader": self.leader, "at": list(self.at), "maps": [[*map(list, m.items())] for m in self.maps]}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Follow":
+        """Make it from :meth:`to_dict`."""
+        return cls(values["leader"], tuple(values["at"]), tuple(dict(m) for m in values["maps"]))
 
     def narrow(self, leader: Dimension, follower: Dimension) -> Dimension:
         """Return the leader without the choices whose followers were taken away."""

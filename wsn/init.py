@@ -1,8 +1,11 @@
 """Ways to initialise a supernet."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
+from wsn.errors import WsnError
 from wsn.supernet import Supernet
 
 
@@ -45,3 +48,60 @@ def zero_gamma(net: Supernet) -> None:
         norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.affine]
         if norms:
             norms[-1].weight.zero_()
+
+
+@torch.no_grad()
+def weight_selection(
+    net: Supernet, larger: str | nn.Module, selection: str = "uniform", pretrained: bool | str = True, **kwargs: Any
+) -> None:
+    """Initialise the largest network with elements of a larger, pretrained one of the same family.
+
+    Every tensor takes evenly spaced or the first elements along each dimension; of deeper networks the first layers
+    are taken. Tensors that the larger network lacks, or has smaller (a classifier of other classes), stay.
+
+    Args:
+        net: the supernet.
+        larger: name of a timm model, or a network.
+        selection: ``uniform`` (evenly spaced) or ``consecutive`` (the first).
+        pretrained: a timm tag or True for timm's weights, or the path of a state dict, where ``larger`` is a name.
+        **kwargs: passed to ``timm.create_model``.
+
+    Raises:
+        WsnError: another selection, or a network of another family.
+
+    Source: Initializing Models with Larger Ones, Xu et al. 2024, arXiv:2311.18823, §3; released code
+    ``weight_selection.py``, which leaves the classifier out.
+    """
+    if selection not in ("uniform", "consecutive"):
+        raise WsnError(f"selection must be uniform or consecutive. Received {selection!r}")
+    if isinstance(larger, str):
+        from wsn.backbones.pretrained import create_model
+
+        larger = create_model(larger, pretrained, num_classes=1000, in_chans=net.in_chans or 3, **kwargs)
+    assert isinstance(larger, nn.Module)
+    source, taken = larger.state_dict(), 0
+    for name, tensor in net.model.state_dict().items():
+        wanted = source.get(name)
+        if wanted is None or wanted.ndim != tensor.ndim or any(a < b for a, b in zip(wanted.shape, tensor.shape)):
+            continue
+        if name.startswith(("head.", "classifier.", "fc.")):
+            continue
+        for dim, size in enumerate(tensor.shape):
+            wanted = wanted.index_select(dim, selected(wanted.shape[dim], size, selection))
+        tensor.copy_(wanted)
+        taken += 1
+    if not taken:
+        raise WsnError(f"No tensor of {type(larger).__name__} fits {type(net.model).__name__}: take one of its family")
+
+
+def selected(larger: int, smaller: int, selection: str) -> torch.Tensor:
+    """Return which of ``larger`` elements a dimension of ``smaller`` takes.
+
+    >>> selected(6, 3, "uniform").tolist(), selected(6, 3, "consecutive").tolist()
+    ([0, 2, 4], [0, 1, 2])
+    """
+    if selection == "consecutive":
+        return torch.arange(smaller)
+    if larger % smaller == 0:
+        return torch.arange(smaller) * (larger // smaller)
+    return torch.linspace(0, larger - 1, smaller).round().long()

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from wsn.errors import WsnError
 
-
 IGNORED = -100
 """The label of a position that does not count (padding), as in torch and transformers."""
 

@@ -1,6 +1,7 @@
 """What is measured of a subnet on a data set, by torchmetrics."""
 
 import math
+from typing import Any
 
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric, MetricCollection
@@ -60,7 +61,8 @@ class LanguageMetrics(SubnetMetrics):
     def __init__(self, bytes_per_token: float):
         super().__init__()
         self.bytes_per_token = bytes_per_token
-        self.perplexity: Metric = Perplexity(sync_on_compute=False)
+        options: dict[str, Any] = {"sync_on_compute": False}
+        self.perplexity: Metric = Perplexity(**options)
         self.accuracy = MeanMetric(sync_on_compute=False)
 
     def update(self, logits: Tensor, labels: Tensor) -> None:

@@ -136,10 +136,10 @@ def take_channels(leaf: Any, out: Channels | None = None, into: Channels | None 
         TypeError: a layer of another kind.
     """
     if list(leaf._parameters) == ["weight"] and leaf.weight.ndim == 1:  # an RMS norm of any library
-        clone = shallow(leaf)
+        clone: Any = shallow(leaf)
         set_parameter(clone, "weight", take(leaf.weight, out, 0))
         if "normalized_shape" in clone.__dict__:
-            _state(clone).update(normalized_shape=tuple(clone._parameters["weight"].shape))
+            _state(clone).update(normalized_shape=tuple(clone.weight.shape))
         return clone
     if next(leaf.parameters(), None) is not None:
         name = type(leaf).__name__
@@ -230,8 +230,7 @@ def couple_in_place(clone: nn.Module, indices: Mapping[Coupling, Index]) -> nn.M
             leaf = owner._modules[name]
             if leaf is not None:
                 owner._modules[name] = take_channels(leaf, **channels)
-        elif owner._parameters.get(name) is not None:
-            tensor = owner._parameters[name]
+        elif (tensor := owner._parameters.get(name)) is not None:
             set_parameter(owner, name, take(tensor, channels["out"], tensor.ndim - 1))
     return clone
 

@@ -6,10 +6,14 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
 
-from wsn.errors import WsnError
+from wsn.errors import WsnError, listed
 
 Curve = Callable[[float], float]
 """Share of the peak learning rate at a progress in [0, 1]."""
+
+
+IMPORTANCE = ("l1", "l2", "taylor", "wanda", "flap")
+"""How channels can be sorted by importance, see :mod:`wsn.importance`."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,8 @@ class Phase:
         choices: dimension → candidate choices, or ``"top1"``, ``"top2"`` ... for the largest ones;
             dimensions left out have all of theirs.
         order_channels: sort channels by importance before the phase, within the bands of the widths that the
-            phase before trained.
+            phase before trained: true or ``l1`` (OFA), ``l2``, ``taylor``, ``wanda``, ``flap``, see
+            :mod:`wsn.importance`.
         fresh_optimizer: forget momentum at the start.
         continue_lr: go on along the learning rate curve of the phase before, which then spans both.
     """
@@ -37,7 +42,7 @@ class Phase:
     lr: float | None = None
     roles: Sequence[str] | None = None
     choices: Mapping[str, Any] = field(default_factory=dict)
-    order_channels: bool = False
+    order_channels: bool | str = False
     fresh_optimizer: bool = True
     continue_lr: bool = False
 
@@ -46,6 +51,11 @@ class Phase:
             raise WsnError(
                 f"Phase {self.name!r}: epochs must be at least 1 and warmup_epochs at least 0. "
                 f"Received epochs={self.epochs}, warmup_epochs={self.warmup_epochs}"
+            )
+        if not isinstance(self.order_channels, bool) and self.order_channels not in IMPORTANCE:
+            raise WsnError(
+                f"Phase {self.name!r}: order_channels must be true, false or one of {listed(IMPORTANCE)}. "
+                f"Received {self.order_channels!r}"
             )
         if self.continue_lr and (self.warmup_epochs or self.lr is not None):
             raise WsnError(

@@ -61,8 +61,8 @@ class SearchSpace:
         """Make a subnet from a scalar (used everywhere) or a list in network order per dimension.
 
         A list has one entry per position (per stage for ``depth``, per block for ``kernel``); the entries of
-        skipped blocks are ignored, or left out altogether. A dimension that is left out takes its largest choice. ``layers`` may also be
-        the indices of the kept layers.
+        skipped blocks are ignored, or left out altogether. A dimension that is left out takes its largest choice.
+        ``layers`` may also be the indices of the kept layers.
 
         Raises:
             WsnError: an unknown name, a wrong length, or a value that the space does not have;
@@ -71,7 +71,7 @@ class SearchSpace:
         unknown = [name for name in values if name not in self.dimensions]
         if unknown:
             raise WsnError(f"Unknown dimension {listed(unknown)}. This space has:\n{self.describe()}")
-        full = {}
+        full: dict[str, list[Any]] = {}
         for name, dim in sorted(self.dimensions.items(), key=lambda item: item[1].scope == "block"):
             value = values.get(name)
             full[name] = [c[-1] for c in dim.choices] if value is None else self._spread(dim, value, full)
@@ -164,6 +164,26 @@ class SearchSpace:
             return self.subnet(**values)
         except WsnError as error:
             raise WsnError(f"The subnet file {path} is not of this space. {error}") from None
+
+    def to_json(self) -> str:
+        """Return the space as JSON; :meth:`from_json` is its inverse."""
+        coupled = {name: follow.to_dict() for name, follow in self.coupled.items()}
+        dimensions = [d.to_dict() for d in self.dimensions.values()]
+        return json.dumps({"dimensions": dimensions, "stages": list(self.stages), "coupled": coupled})
+
+    @classmethod
+    def from_json(cls, text: str) -> "SearchSpace":
+        """Make a space from the text of :meth:`to_json`.
+
+        Raises:
+            WsnError: the text is not of a space.
+        """
+        try:
+            values = json.loads(text)
+            coupled = {name: Follow.from_dict(follow) for name, follow in values["coupled"].items()}
+            return cls([Dimension.from_dict(d) for d in values["dimensions"]], values["stages"], coupled)
+        except (ValueError, KeyError, TypeError) as error:
+            raise WsnError(f"This is not the JSON of a search space: {error!r}. Received {text[:80]!r}") from None
 
     def find(self, spec: Any) -> Subnet:
         """Return the subnet that ``spec`` names.

@@ -14,7 +14,7 @@ from itertools import product
 from typing import Any
 
 import torch.nn.functional as F
-from timm.models._efficientnet_blocks import ConvBnAct, DepthwiseSeparableConv, InvertedResidual
+from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual
 from timm.models._efficientnet_builder import decode_arch_def
 from timm.models.efficientnet import EfficientNet
 from timm.models.mobilenetv3 import MobileNetV3
@@ -170,7 +170,9 @@ class StagewiseSupernet(Supernet):
         middle = round_to_8(round(into * expand))
         if isinstance(block, DepthwiseSeparableConv):
             widths = {
-                Coupling(("conv_dw", "bn1", "se.conv_expand"), ("se.conv_reduce", "conv_pw", "shortcut.conv"), before): into,
+                Coupling(
+                    ("conv_dw", "bn1", "se.conv_expand"), ("se.conv_reduce", "conv_pw", "shortcut.conv"), before
+                ): into,
                 Coupling(("conv_pw", "bn2", "shortcut.conv"), group=after): out,
             }
             middle = into
@@ -199,9 +201,7 @@ class StagewiseSupernet(Supernet):
         if name == "stem":
             return nn.Sequential(m.conv_stem, m.bn1)
         if self.mobilenetv3_head:
-            return nn.Sequential(
-                m.blocks[-1], m.global_pool, m.conv_head, m.norm_head, m.act2, m.flatten, m.classifier
-            )
+            return nn.Sequential(m.blocks[-1], m.global_pool, m.conv_head, m.norm_head, m.act2, m.flatten, m.classifier)
         return nn.Sequential(m.conv_head, m.bn2, m.global_pool, m.classifier)
 
     def _outside_widths(self, stem: int, last_stage: int, last: int) -> dict[Coupling, int]:
@@ -251,7 +251,7 @@ def _stage(
     """Return the blocks of a stage of the largest network."""
     into, out = largest["width"][stage : stage + 2]
     expand = largest["expand"][stage]
-    blocks = []
+    blocks: list[nn.Module] = []
     for i in range(largest["depth"][stage]):
         options: dict[str, Any] = {
             "stride": strides[stage + 1] if i == 0 else 1,

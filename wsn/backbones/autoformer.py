@@ -47,8 +47,8 @@ class RelativePosition2D(nn.Module):
 class RelativeAttention(Attention):
     """timm's attention with heads of 64 channels, and relative position vectors added to keys and values."""
 
-    def __init__(self, dim: int, *args: Any, device: Any = None, dtype: Any = None, **kwargs: Any):
-        super().__init__(dim, *args, attn_head_dim=HEAD_DIM, device=device, dtype=dtype, **kwargs)
+    def __init__(self, dim: int, num_heads: int, device: Any = None, dtype: Any = None, **kwargs: Any):
+        super().__init__(dim, num_heads, HEAD_DIM, device=device, dtype=dtype, **kwargs)
         self.rel_pos_embed_k = RelativePosition2D(self.head_dim, device, dtype)
         self.rel_pos_embed_v = RelativePosition2D(self.head_dim, device, dtype)
 
@@ -104,22 +104,22 @@ class AutoFormerSupernet(PlainVisionTransformerSupernet):
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
     ):
-        count = max(Dimension("depth", depth).choices[0])
+        count = int(max(Dimension("depth", depth).choices[0]))
         embeds, sizes = Dimension("embed_dim", embed_dim), Dimension("resolution", resolution)
         patches = Dimension("patch_size", patch_size)
         check_patches(sizes, patches)
         per_block = [Dimension("heads", heads, count, "block"), Dimension("mlp_ratio", mlp_ratio, count, "block")]
         space = transformer_space([embeds, *per_block, sizes, patches], count, depth)
-        largest_heads, largest_ratio = (max(c[-1] for c in d.choices) for d in per_block)
+        largest: Any = space.max()
         model = VisionTransformer(
-            img_size=sizes.choices[0][-1],
-            patch_size=patches.choices[0][-1],
+            img_size=largest.resolution,
+            patch_size=largest.patch_size,
             in_chans=in_chans,
             num_classes=num_classes,
-            embed_dim=embeds.choices[0][-1],
+            embed_dim=largest.embed_dim,
             depth=count,
-            num_heads=largest_heads,
-            mlp_ratio=largest_ratio,
+            num_heads=max(largest.heads),
+            mlp_ratio=max(largest.mlp_ratio),
             global_pool="avg",
             fc_norm=False,
             drop_rate=drop_rate,
@@ -132,10 +132,6 @@ class AutoFormerSupernet(PlainVisionTransformerSupernet):
 
 SUPERNETS = {
     "autoformer_tiny": AutoFormerSupernet,
-    "autoformer_small": partial(
-        AutoFormerSupernet, embed_dim=(320, 384, 448), heads=(5, 6, 7)
-    ),
-    "autoformer_base": partial(
-        AutoFormerSupernet, depth=(14, 15, 16), embed_dim=(528, 576, 624), heads=(9, 10)
-    ),
+    "autoformer_small": partial(AutoFormerSupernet, embed_dim=(320, 384, 448), heads=(5, 6, 7)),
+    "autoformer_base": partial(AutoFormerSupernet, depth=(14, 15, 16), embed_dim=(528, 576, 624), heads=(9, 10)),
 }

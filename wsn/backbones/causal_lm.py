@@ -115,8 +115,8 @@ class CausalLMSupernet(Supernet):
     module is saved with ``torch.save``, or run as it is.
 
     Args:
-        model_dir: a folder of ``save_pretrained`` or of a GGUF file, or a name on the Hugging Face hub; None makes a new
-            network of the sizes below.
+        model_dir: a folder of ``save_pretrained`` or of a GGUF file, or a name on the Hugging Face hub; None makes a
+            new network of the sizes below.
         architecture: of a new network: ``llama``, ``gpt2``, ``qwen2``, ``qwen3``, ``mistral``.
         vocab_size: of a new network.
         num_layers: of a new network.
@@ -281,14 +281,14 @@ class CausalLMSupernet(Supernet):
 
     def segment(self, name: str, choice: Choice) -> nn.Module:
         if name == "layer":
-            holder = nn.Module()
+            holder: Any = nn.Module()
             holder.layer = self.narrow(f"{self.kind.base}.{self.kind.layers}.0", choice)
             return Segment(holder, ["layer"], lambda x: self.kind.call(holder.layer, x))
         m: Any = self.around(choice)
         base: Any = m._modules[self.kind.base]
         if name == "stem":
             return Segment(base, ["embed_tokens", "wte", "wpe"], base._modules[self.kind.embedding])
-        head = nn.Module()
+        head: Any = nn.Module()
         head.norm, head.lm_head = base._modules[self.kind.norm], m.lm_head
         members = ["norm"] if self.tied else ["norm", "lm_head"]
         return Segment(head, members, lambda x: head.lm_head(head.norm(x)))
@@ -303,8 +303,8 @@ def load_pretrained(model_dir: str | Path) -> Any:
     """Load a causal language model of transformers in float32.
 
     Args:
-        model_dir: a folder of ``save_pretrained``, a folder with one GGUF file (needs accelerate and gguf), or a name on
-            the Hugging Face hub.
+        model_dir: a folder of ``save_pretrained``, a folder with one GGUF file (needs accelerate and gguf), or a name
+            on the Hugging Face hub.
 
     Raises:
         WsnError: it cannot be read.
@@ -325,8 +325,8 @@ def load_pretrained(model_dir: str | Path) -> Any:
     except (OSError, ValueError, ImportError) as error:
         first = str(error).strip().splitlines()[0]
         raise WsnError(
-            f"model_dir: cannot load a causal language model from {model_dir}: {first} Pass a folder of save_pretrained or of "
-            "a GGUF file (pip install accelerate gguf), or a name on the Hugging Face hub"
+            f"model_dir: cannot load a causal language model from {model_dir}: {first} Pass a folder of "
+            "save_pretrained or of a GGUF file (pip install accelerate gguf), or a name on the Hugging Face hub"
         ) from error
     return model.float()
 
@@ -341,7 +341,8 @@ def _new_model(
         raise WsnError(f"architecture must be one of {listed(KINDS)}. Received {architecture!r}")
     if hidden_size % num_heads or num_heads % (kv_heads or num_heads):
         raise WsnError(
-            f"hidden_size must be a multiple of num_heads, and that of kv_heads. Received {hidden_size}, {num_heads}, {kv_heads}"
+            f"hidden_size must be a multiple of num_heads, and that of kv_heads. Received {hidden_size}, {num_heads}, "
+            f"{kv_heads}"
         )
     sizes: dict[str, Any] = {
         "vocab_size": vocab_size,
@@ -366,7 +367,8 @@ def _new_model(
 def _kind(config: Any) -> Any:
     if config.model_type not in KINDS:
         raise WsnError(
-            f"wsn does not narrow {config.model_type} models; it narrows {listed(KINDS)}. Take another backbone.model_dir"
+            f"wsn does not narrow {config.model_type} models; it narrows {listed(KINDS)}. Take another "
+            "backbone.model_dir"
         )
     return KINDS[config.model_type](config)
 

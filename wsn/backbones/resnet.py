@@ -176,7 +176,8 @@ def _largest(
 ) -> Any:
     first, stem, *stages = channels
     model: Any = ResNet(
-        Bottleneck, (1, 1, 1, 1), num_classes, in_chans, channels=tuple(w // 4 for w in stages), stem_width=stem // 2,
+        Bottleneck,  # type: ignore[arg-type]
+        (1, 1, 1, 1), num_classes, in_chans, channels=tuple(w // 4 for w in stages), stem_width=stem // 2,
         stem_type="deep", avg_down=True, drop_rate=drop_rate,
     )  # fmt: skip
     strides = _strides(reduction)

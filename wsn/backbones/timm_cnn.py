@@ -137,8 +137,8 @@ class TimmCNNSupernet(Supernet):
         stages = [list(blocks) for _, blocks in groupby(_blocks(network), lambda path: path.rpartition(".")[0])]
         if not stages:
             raise WsnError(
-                f"{model} ({type(network).__name__}) has no blocks that wsn narrows. Take an EfficientNet, MobileNetV2 to "
-                "V4, RegNet, ResNet or ConvNeXt, e.g. backbone.model=efficientnet_lite0, or backbone=vit for a ViT"
+                f"{model} ({type(network).__name__}) has no blocks that wsn narrows. Take an EfficientNet, MobileNetV2 "
+                "to V4, RegNet, ResNet or ConvNeXt, e.g. backbone.model=efficientnet_lite0, or backbone=vit for a ViT"
             )
         counts = [len(paths) for paths in stages]
         least = [_least_depth(network, paths) for paths in stages]

@@ -76,7 +76,9 @@ def at_most(name: str, dimension: Dimension, largest: float) -> Dimension:
     """
     worst = max(c for choices in dimension.choices for c in choices)
     if worst > largest:
-        raise WsnError(f"{dimension.name}: {name} has {largest}. Received {worst}; set e.g. backbone.{dimension.name}=[{largest}]")
+        raise WsnError(
+            f"{dimension.name}: {name} has {largest}. Received {worst}; set e.g. backbone.{dimension.name}=[{largest}]"
+        )
     return dimension
 
 

@@ -1,7 +1,7 @@
 """Any timm VisionTransformer: elastic depth, embedding, heads, MLP, resolution and patch size.
 
-Source: AutoFormer, Chen et al. 2021, arXiv:2107.00651 (which dimensions, and prefix slices); FlexiViT, Beyer et al. 2023,
-arXiv:2212.08013 (patch size).
+Source: AutoFormer, Chen et al. 2021, arXiv:2107.00651 (which dimensions, and prefix slices); FlexiViT, Beyer et al.
+2023, arXiv:2212.08013 (patch size).
 """
 
 import functools
@@ -30,7 +30,17 @@ STEM = ("patch_embed", "cls_token", "reg_token", "dist_token", "pos_embed", "nor
 HEAD = ("norm", "fc_norm", "head", "head_dist")
 EMBED = "embed"  # the residual stream
 OUTSIDE = Coupling(
-    out=("patch_embed.proj", "patch_embed.norm", "cls_token", "reg_token", "dist_token", "pos_embed", "norm_pre", "norm", "fc_norm"),
+    out=(
+        "patch_embed.proj",
+        "patch_embed.norm",
+        "cls_token",
+        "reg_token",
+        "dist_token",
+        "pos_embed",
+        "norm_pre",
+        "norm",
+        "fc_norm",
+    ),
     into=("head", "head_dist"),
     group=EMBED,
 )
@@ -247,8 +257,8 @@ def check_patches(resolution: Dimension, patch_size: Dimension) -> None:
     for size, patch in product(resolution.choices[0], patch_size.choices[0]):
         if size % patch:
             raise WsnError(
-                f"resolution {size} is not a multiple of patch_size {patch}. Set e.g. backbone.resolution=[{size - size % patch}] "
-                f"or backbone.patch_size=[...]"
+                f"resolution {size} is not a multiple of patch_size {patch}. Set e.g. "
+                f"backbone.resolution=[{size - size % patch}] or backbone.patch_size=[...]"
             )
 
 

@@ -1,5 +1,6 @@
 """Drives the phases of a method: what is sampled, fresh optimizer, teacher, importance ordering."""
 
+from itertools import islice
 from typing import Any
 
 import lightning as L
@@ -8,8 +9,11 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from wsn.callbacks.common import averages
 from wsn.errors import listed
+from wsn.importance import Score, flap, magnitude, taylor, wanda
 from wsn.module import SupernetModule
-from wsn.schedule import phase_at
+from wsn.schedule import Phase, phase_at
+
+SCORED_BATCHES = 8  # held-out batches that tell channels' importance
 
 
 class ProgressiveShrinking(Callback):
@@ -53,7 +57,7 @@ class ProgressiveShrinking(Callback):
             module.method.freeze_teacher(module.supernet)
         if phase.order_channels:
             trained = module.sampler.space if index > 0 else None
-            order = module.supernet.order_channels(keep=trained)
+            order = module.supernet.order_channels(keep=trained, score=self._score(phase, trainer, module))
             for average in averages(trainer):
                 average.permute_channels(order)
         if phase.fresh_optimizer and index > 0:
@@ -65,3 +69,20 @@ class ProgressiveShrinking(Callback):
             f"Phase {index + 1}/{len(module.method.phases)} {phase.name}: {phase.length} epochs, "
             f"{listed(module.sampler.roles)} in a step, out of {module.sampler.space.size():.3g} subnets"
         )
+
+    def _score(self, phase: Phase, trainer: L.Trainer, module: SupernetModule) -> Score:
+        """Return the importance that the phase asks for; what looks at data takes held-out batches."""
+        name = phase.order_channels if isinstance(phase.order_channels, str) else "l1"
+        net = module.supernet
+        if name in ("l1", "l2"):
+            return magnitude(net.model, p=int(name[1]))
+        loader = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
+        batches = [tuple(part.to(module.device) for part in batch) for batch in islice(loader, SCORED_BATCHES)]
+        training = net.model.training
+        net.model.eval()
+        if name == "taylor":
+            score = taylor(net.model, batches, module.method.largest_loss(net))
+        else:
+            score = {"wanda": wanda, "flap": flap}[name](net.model, [inputs for inputs, _ in batches])
+        net.model.train(training)
+        return score

@@ -21,8 +21,8 @@ PACKAGED = (ASSETS / "shakespeare_train.txt.gz", ASSETS / "shakespeare_test.txt.
 class TextData(DataModule):
     """Sequences of tokens: a batch is tokens (B, T) and the tokens that follow each of them (B, T).
 
-    Texts are packed: one stream, cut into sequences without padding. With ``pack: false`` every document (a paragraph of
-    a file, a row of a data set) is a sequence of its own, padded on the right; positions of padding have the label
+    Texts are packed: one stream, cut into sequences without padding. With ``pack: false`` every document (a paragraph
+    of a file, a row of a data set) is a sequence of its own, padded on the right; positions of padding have the label
     :data:`wsn.losses.IGNORED` and count nowhere.
 
     Args:
@@ -111,8 +111,8 @@ class TextData(DataModule):
         files = sorted(path.rglob("*.txt")) if path.is_dir() else [path]
         if not files or not all(f.is_file() for f in files):
             raise WsnError(
-                f"data: there is no text at {source}. Pass a text file, a folder with .txt files, hf:<name of a data set>, "
-                "or take the packaged text: data=shakespeare"
+                f"data: there is no text at {source}. Pass a text file, a folder with .txt files, hf:<name of a data "
+                "set>, or take the packaged text: data=shakespeare"
             )
         return [document for file in files for document in self._split_documents(_read(file))]
 

@@ -13,8 +13,8 @@ from wsn.quality import quality_of
 
 Row = dict[str, Any]
 COLUMNS: list[str | int] = [
-    "method", "backbone", "dataset", "seed", "subnet_id", "kind", "gmacs", "params_m", "latency_ms", "acc", "perplexity",
-    "bits_per_byte", "on_front", "arch_json",
+    "method", "backbone", "dataset", "seed", "subnet_id", "kind", "gmacs", "params_m", "latency_ms", "acc",
+    "perplexity", "bits_per_byte", "on_front", "arch_json",
 ]  # fmt: skip
 
 

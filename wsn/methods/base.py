@@ -166,6 +166,15 @@ class Method:
                 part.momentum = 0.0
         return label_loss(*counted(net.predict(view, inputs, subnet), labels), self.label_smoothing)
 
+    def largest_loss(self, net: Supernet) -> Callable[[nn.Module, Batch], Tensor]:
+        """Return the label loss of the largest network as a function of (network, batch), with its gradient."""
+        largest = net.space.max()
+
+        def loss(model: nn.Module, batch: Batch) -> Tensor:
+            return label_loss(*counted(net.predict(model, batch[0], largest), batch[1]))
+
+        return loss
+
     def passes(self, draws: Sequence[Draw]) -> int:
         """Return how many times :meth:`step` yields for these draws."""
         return len(draws)

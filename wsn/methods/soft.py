@@ -42,7 +42,9 @@ class SoFT(Method):
 
     def prepare(self, net: Supernet) -> Supernet:
         if not isinstance(net, CausalLMSupernet):
-            raise WsnError("method=soft trains language models. Set backbone=llama or backbone=gpt2, and data=shakespeare")
+            raise WsnError(
+                "method=soft trains language models. Set backbone=llama or backbone=gpt2, and data=shakespeare"
+            )
         return super().prepare(net)
 
     def step(self, net: Supernet, batch: Batch, draws: Sequence[Draw]) -> Iterator[Pass]:

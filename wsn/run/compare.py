@@ -87,7 +87,11 @@ def compare(paths: Sequence[str | Path], out: str | Path) -> str:
     (out / "comparison.md").write_text(table)
     series = {label: _mean_points([r for run in group for r in run["rows"]]) for label, group in groups.items()}
     points = [(macs, value, spread) for macs, value, spread, _ in alone.values()]
-    plot_comparison({**series, **({"trained alone": sorted(points)} if points else {})}, out / "comparison.png", quality_of(runs[0]["rows"]))
+    plot_comparison(
+        {**series, **({"trained alone": sorted(points)} if points else {})},
+        out / "comparison.png",
+        quality_of(runs[0]["rows"]),
+    )
     return table
 
 

@@ -11,9 +11,9 @@ from wsn.callbacks.subnet_evaluation import progress_bar
 from wsn.config import build
 from wsn.errors import WsnError
 from wsn.evaluation import Candidate, candidates, evaluate, row
-from wsn.quality import quality_of
 from wsn.logging.results import print_results, read_results
 from wsn.pareto import Front, write_csv
+from wsn.quality import quality_of
 from wsn.run.folder import checkpoint_of, read_config
 from wsn.run.train import make_supernet
 from wsn.supernet import Supernet

@@ -25,7 +25,9 @@ class ExitSampler(Sampler):
         if len(set(self.roles)) != 1:
             raise WsnError(f"sampler=exits gives all subnets one role. Received roles={list(self.roles)}")
         if len(self.full_space.stages) != 1:
-            raise WsnError("sampler=exits needs a network of equal layers: a transformer. Take another sampler or backbone")
+            raise WsnError(
+                "sampler=exits needs a network of equal layers: a transformer. Take another sampler or backbone"
+            )
         self.exits = sorted(set(exits or depths_of(self.full_space)), reverse=True)
         allowed = depths_of(self.full_space)
         bad = [n for n in self.exits if n not in allowed]
@@ -41,8 +43,7 @@ def depths_of(space: SearchSpace) -> list[int]:
     """Return the numbers of first layers that a space of equal layers allows."""
     if "layers" not in space.coupled and "layers" in space.dimensions:
         flags = space.dimensions["layers"].choices
-        allowed = [n for n in range(1, len(flags) + 1) if all((i < n) in c for i, c in enumerate(flags))]
-        return allowed
+        return [n for n in range(1, len(flags) + 1) if all((i < n) in c for i, c in enumerate(flags))]
     if "depth" not in space.dimensions:
         return [space.stages[0]]
     return [int(n) for n in space.dimensions["depth"].choices[0]]

@@ -28,9 +28,7 @@ class GranularitySampler(Sampler):
         if sampling not in ("one_uniform", "all"):
             raise WsnError(f"sampler.sampling must be one_uniform or all. Received {sampling!r}")
         if dimension not in self.full_space.dimensions:
-            raise WsnError(
-                f"sampler.dimension: this space has no {dimension!r}; it has:\n{self.full_space.describe()}"
-            )
+            raise WsnError(f"sampler.dimension: this space has no {dimension!r}; it has:\n{self.full_space.describe()}")
         self.sampling = sampling
         self.dimension = dimension
 
