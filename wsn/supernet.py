@@ -41,6 +41,8 @@ class Supernet(nn.Module):
         self.space = space
         self.in_chans = in_chans
         self.elastic = frozenset(elastic)
+        self.meeting: frozenset[str] = frozenset()
+        """Groups of streams that identity shortcuts of some subnets join: not sorted once subnets are trained."""
         parents = (path.split(".")[:n] for path in elastic for n in range(1, path.count(".") + 1))
         self._parents = frozenset(".".join(p) for p in parents)
 
@@ -197,6 +199,8 @@ class Supernet(nn.Module):
                 kept = {self.widths(path, choice)[coupling] for choice in choices} - {count}
                 bands[key] = bands.get(key, set()) | kept
         order = {key: sort_channels(value, sorted(bands[key])) for key, value in scores.items()}
+        if keep is not None:
+            order.update((key, torch.arange(len(order[key]))) for key in self.meeting & order.keys())
         return {
             path: {coupling: order[coupling.group or (path, coupling)] for coupling in widths}
             for path, widths in full.items()

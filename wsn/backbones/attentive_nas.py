@@ -87,7 +87,8 @@ class StagewiseSupernet(Supernet):
 
     The largest network is timm's ``MobileNetV3`` or ``EfficientNet`` with the blocks above. A smaller kernel is the
     centre of the larger one, and identity shortcuts own a convolution that does not run, as in the released code: the
-    published numbers of parameters count it.
+    published numbers of parameters count it. Streams of stages that can be equally wide are joined by identity shortcuts
+    in some subnets; sorting channels by importance leaves them as they are once subnets are trained.
 
     Args:
         num_classes: number of classes.
@@ -139,6 +140,7 @@ class StagewiseSupernet(Supernet):
         super().__init__(model, space, in_chans, [f"blocks.{s}.{i}" for s, n in enumerate(blocks) for i in range(n)])
         self.mobilenetv3_head = mobilenetv3_head
         self.groups = _stream_groups(largest)
+        self.meeting = _meeting(self.groups, widths)
 
     def blocks(self, subnet: Subnet) -> dict[str, Choice]:
         width, kernel, expand = subnet["width"], subnet["kernel"], subnet["expand"]
@@ -283,6 +285,13 @@ def _stream_groups(largest: Subnet) -> list[str]:
     for stage, (into, out) in enumerate(zip(largest["width"], largest["width"][1:-1])):
         names.append(names[-1] if into == out else f"stage{stage}")
     return names
+
+
+def _meeting(groups: Sequence[str], widths: Dimension) -> frozenset[str]:
+    """Return the streams of neighbouring stages that have the same width in some subnet, so an identity shortcut."""
+    streams = list(zip(groups, widths.choices))
+    pairs = [(a, b) for (a, x), (b, y) in zip(streams, streams[1:]) if a != b and set(x) & set(y)]
+    return frozenset(group for pair in pairs for group in pair)
 
 
 class AttentiveNASSupernet(StagewiseSupernet):
