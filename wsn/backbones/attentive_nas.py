@@ -87,8 +87,8 @@ class StagewiseSupernet(Supernet):
 
     The largest network is timm's ``MobileNetV3`` or ``EfficientNet`` with the blocks above. A smaller kernel is the
     centre of the larger one, and identity shortcuts own a convolution that does not run, as in the released code: the
-    published numbers of parameters count it. Streams of stages that can be equally wide are joined by identity shortcuts
-    in some subnets; sorting channels by importance leaves them as they are once subnets are trained.
+    published numbers of parameters count it. Streams of stages that can be equally wide are joined by identity
+    shortcuts in some subnets; sorting channels by importance leaves them as they are once subnets are trained.
 
     Args:
         num_classes: number of classes.

@@ -130,7 +130,7 @@ class CausalLMSupernet(Supernet):
         layers: in place of depth: which layers can be kept (1) or skipped (0); by default any set of them.
         keep: which layers a depth keeps, see :func:`wsn.backbones.transformer.transformer_space`.
         embed_dim: choices of the hidden size; by default three quarters and all.
-        heads: choices of the number of query heads, per layer; by default half of the groups and all.
+        heads: choices of the number of query heads, per layer; by default from half of the groups to all.
         ffn: choices of the FFN's units, per layer; by default a quarter, half and all.
         dropout: of a new network.
 
@@ -378,7 +378,7 @@ def _space(
 ) -> SearchSpace:
     full = kind.sizes
     embeds = Dimension("embed_dim", embed_dim or shares(full["embed_dim"], (0.75, 1.0), 8))
-    head_counts = Dimension("heads", heads or shares(full["heads"], (0.5, 1.0), kind.group), count, "block")
+    head_counts = Dimension("heads", heads or shares(full["heads"], (0.5, 0.75, 1.0), kind.group), count, "block")
     ffns = Dimension("ffn", ffn or shares(full["ffn"], (0.25, 0.5, 1.0), 8), count, "block")
     for dimension in (embeds, head_counts, ffns):
         at_most(name, dimension, full[dimension.name])

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+from timm.models import load_state_dict
 
 from wsn.errors import WsnError
 
@@ -28,10 +29,11 @@ def create_model(name: str, pretrained: Any, num_classes: int, in_chans: int, **
         hint = f" Did you mean {', '.join(close)}?" if close else ""
         raise WsnError(f"timm has no model {name!r}.{hint} See timm.list_models()")
     path = _weights_file(pretrained)
-    overlay = {"file": str(path)} if path else None
+    state = _read(path) if path else {}
+    overlay = {"file": str(path), "num_classes": _classes(state, family)} if path else None
     full_name = f"{family}.{pretrained}" if isinstance(pretrained, str) and path is None else name
     try:
-        return timm.create_model(
+        network = timm.create_model(
             full_name, pretrained=bool(pretrained), pretrained_cfg_overlay=overlay, num_classes=num_classes,
             in_chans=in_chans, **kwargs,
         )  # fmt: skip
@@ -45,6 +47,39 @@ def create_model(name: str, pretrained: Any, num_classes: int, in_chans: int, **
             f"Cannot start {name} from pretrained={pretrained}: {first}. Allowed are true, a timm tag of this model "
             f"({', '.join(timm.list_pretrained(family + '*')[:3])} ...), or the path of a state dict"
         ) from error
+    if path:
+        _check_loaded(network, state, path)
+    return network
+
+
+def _check_loaded(network: Any, state: dict[str, Any], path: Path) -> None:
+    """Check that a file has every parameter but the classifier's: timm does not mind a file of another network."""
+    classifier = _classifier(network.pretrained_cfg)
+    lacking = [n for n, _ in network.named_parameters() if n not in state and not n.startswith(classifier)]
+    if lacking:
+        raise WsnError(
+            f"pretrained: {path} is not a state dict of timm's {network.pretrained_cfg['architecture']}: it lacks "
+            f"{len(lacking)} of its parameters, e.g. {lacking[0]}. Take another backbone.model or file"
+        )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return load_state_dict(str(path), weights_only=True)
+    except Exception as error:  # of pickle, zip, safetensors, torch
+        raise WsnError(f"pretrained: cannot read {path} as a state dict: {error}") from error
+
+
+def _classes(state: dict[str, Any], model: str) -> int:
+    """Return how many classes a state dict has: timm keeps its classifier if the model has as many."""
+    weight = state.get(f"{_classifier(timm.get_pretrained_cfg(model).to_dict())[0]}.weight")
+    return 0 if weight is None else len(weight)
+
+
+def _classifier(cfg: dict[str, Any]) -> tuple[str, ...]:
+    """Return the names of a model's classifiers."""
+    names = cfg["classifier"]
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _weights_file(pretrained: Any) -> Path | None:

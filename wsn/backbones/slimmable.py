@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-import timm
 from timm.layers import make_divisible
 from timm.models._efficientnet_blocks import InvertedResidual
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from wsn.backbones.pretrained import create_model
 from wsn.dimension import Dimension
 from wsn.errors import WsnError
 from wsn.narrow import Channels, shallow, take_channels
@@ -37,7 +37,7 @@ class SlimmableSupernet(Supernet):
         resolution: choices of the input resolution in pixels.
         fixed: layers that keep all of their output channels, e.g. ``["conv_head", "bn2"]`` as the published narrow
             MobileNetV2s have it; layers that read them are found by their number of input channels.
-        pretrained: start from timm's weights.
+        pretrained: a timm tag (or True for timm's default), or the path of a state dict.
         **kwargs: passed to ``timm.create_model``, e.g. ``output_stride=8`` for small images.
 
     Raises:
@@ -52,20 +52,13 @@ class SlimmableSupernet(Supernet):
         width: Any = (0.35, 0.5, 0.75, 1.0),
         resolution: Any = 224,
         fixed: Sequence[str] = (),
-        pretrained: bool = False,
+        pretrained: Any = False,
         **kwargs: Any,
     ):
         widths = Dimension("width", width)
         if widths.choices[0][-1] != 1:
             raise WsnError(f"width: choices are shares of the largest and end at 1. Received {list(widths.choices[0])}")
-        if not timm.is_model(model):
-            raise WsnError(f"timm has no model {model!r}. See timm.list_models(); e.g. backbone.model=mobilenetv2_100")
-        try:
-            network: Any = timm.create_model(
-                model, pretrained=pretrained, num_classes=num_classes, in_chans=in_chans, **kwargs
-            )
-        except TypeError as error:
-            raise WsnError(f"timm's {model} does not take these options: {error}. Received {kwargs}") from error
+        network: Any = create_model(model, pretrained, num_classes, in_chans, **kwargs)
         space = SearchSpace([widths, Dimension("resolution", resolution)])
         super().__init__(network, space, in_chans, [""])
         unknown = [name for name in fixed if name not in dict(network.named_modules())]

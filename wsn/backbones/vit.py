@@ -18,7 +18,7 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from wsn.backbones.pretrained import create_model
-from wsn.backbones.transformer import at_most, renumber, shares, transformer_space
+from wsn.backbones.transformer import renumber, shares, transformer_space
 from wsn.dimension import Dimension
 from wsn.errors import WsnError, listed
 from wsn.narrow import Coupling, Leaf, couple, set_parameter, take_channels
@@ -163,7 +163,8 @@ class VisionTransformerSupernet(PlainVisionTransformerSupernet):
     """Any timm ``VisionTransformer`` by name, with pretrained weights if wanted.
 
     Choices that are not given are: from half of the layers, three quarters of the embedding, half of the heads and
-    half of the MLP up to all. A choice beyond the named model makes a larger model of that kind.
+    half of the MLP up to all. Without pretrained weights the largest choices make the model: larger or smaller than
+    the named one, of its kind.
 
     Args:
         model: name of a timm model, e.g. ``vit_tiny_patch16_224`` or ``deit_small_patch16_224``.
@@ -181,8 +182,8 @@ class VisionTransformerSupernet(PlainVisionTransformerSupernet):
         **kwargs: passed to ``timm.create_model``.
 
     Raises:
-        WsnError: a model that is not a VisionTransformer of plain blocks, a choice larger than a pretrained model, or a
-            resolution that patches do not divide.
+        WsnError: a model that is not a VisionTransformer of plain blocks, largest choices that are not the pretrained
+            model's, or a resolution that patches do not divide.
     """
 
     def __init__(
@@ -213,7 +214,7 @@ class VisionTransformerSupernet(PlainVisionTransformerSupernet):
         embeds = Dimension("embed_dim", embed_dim or shares(full["embed_dim"], (0.75, 1.0), 8))
         patches = Dimension("patch_size", patch_size or like.patch_embed.patch_size[0])
         sizes = Dimension("resolution", resolution or like.patch_embed.img_size[0])
-        count = full["depth"] if depth is None else max(int(max(Dimension("depth", depth).choices[0])), full["depth"])
+        count = full["depth"] if depth is None else int(_largest(Dimension("depth", depth)))
         heads = heads or shares(full["num_heads"], (0.5, 0.75, 1.0))
         mlp_ratio = mlp_ratio or [full["mlp_ratio"] * f for f in (0.5, 0.75, 1.0)]
         per_block = [Dimension("heads", heads, count, "block"), Dimension("mlp_ratio", mlp_ratio, count, "block")]
@@ -224,10 +225,12 @@ class VisionTransformerSupernet(PlainVisionTransformerSupernet):
             "mlp_ratio": _largest(per_block[1]),
         }
         overrides = {n: v for n, v in largest.items() if v != full[n]}
-        if pretrained:
-            for n, dimension in zip(("embed_dim", "num_heads", "mlp_ratio"), (embeds, *per_block)):
-                at_most(model, dimension, full[n])
-            overrides = {}
+        if pretrained and overrides:
+            n, received = next(iter(overrides.items()))
+            raise WsnError(
+                f"The largest choices must be those of the pretrained {model}: its {n} is {full[n]}. Received "
+                f"{received}; add {full[n]} to the choices, or start from other weights with wsn.init.weight_selection"
+            )
         check_patches(sizes, patches)
         network = create_model(
             model, pretrained, num_classes, in_chans,

@@ -95,7 +95,7 @@ class TextData(DataModule):
             return self._split_documents(_read(PACKAGED[0])), self._split_documents(_read(PACKAGED[1]))
         train = self._read(self.train_text, "train")
         if self.test_text is not None:
-            if self.train_text.startswith("hf:") and not Path(self.test_text).exists():
+            if _is_hugging_face(self.train_text) and not Path(self.test_text).exists():
                 return train, self._read(self.train_text, self.test_text)
             return train, self._read(self.test_text, "test")
         if len(train) > 1:
@@ -105,7 +105,7 @@ class TextData(DataModule):
         return [train[0][:cut]], [train[0][cut:]]
 
     def _read(self, source: str, split: str) -> list[str]:
-        if source.startswith("hf:") or (Path(source).expanduser() / "dataset_info.json").exists():
+        if _is_hugging_face(source):
             return _hugging_face(source, split, self.text_column)
         path = Path(source).expanduser()
         files = sorted(path.rglob("*.txt")) if path.is_dir() else [path]
@@ -195,6 +195,12 @@ def _read(path: Path) -> str:
             return file.read()  # type: ignore[return-value]
     except UnicodeDecodeError as error:
         raise WsnError(f"data: {path} is not UTF-8 text: {error}") from error
+
+
+def _is_hugging_face(source: str) -> bool:
+    """Tell whether a source is a Hugging Face data set: ``hf:name``, or a folder of ``save_to_disk``."""
+    folder = Path(source).expanduser()
+    return source.startswith("hf:") or any((folder / f).exists() for f in ("dataset_info.json", "dataset_dict.json"))
 
 
 def _hugging_face(source: str, split: str, column: str) -> list[str]:
