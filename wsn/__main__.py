@@ -1,4 +1,4 @@
-"""``python -m wsn list``: what there is to choose from."""
+"""``python -m wsn list``: what there is to choose from; ``python -m wsn lm-eval``: benchmarks of a language model."""
 
 import argparse
 import sys
@@ -20,14 +20,23 @@ def header(path: Path) -> str:
 
 
 def backbone_rows(conf: Path) -> list[tuple[str, ...]]:
-    """Return name, space size, smallest and largest cost, and description of each backbone, at 1000 classes."""
+    """Return name, space size, smallest and largest cost, and description of each backbone.
+
+    Of images at 1000 classes; of text for one token.
+    """
+    import torch
+
     import wsn
     from wsn.config import build, compose
 
     rows: list[tuple[str, ...]] = []
     for path in sorted((conf / "backbone").glob("*.yaml")):
-        cfg = compose(conf, [f"backbone={path.stem}", "data=imagenet", "data.root=."])
-        net = build({key: value for key, value in cfg.backbone.items() if key != "name"})
+        text = "model_dir:" in path.read_text()
+        cfg = compose(
+            conf, [f"backbone={path.stem}", *(["data=shakespeare"] if text else ["data=imagenet", "data.root=."])]
+        )
+        with torch.device("meta"):
+            net = build({key: value for key, value in cfg.backbone.items() if key != "name"})
         small, large = (wsn.cost(net, s) for s in (net.space.min(), net.space.max()))
         cost = f"{small.macs / 1e6:.0f}–{large.macs / 1e6:.0f}"
         params = f"{small.params / 1e6:.2f}–{large.params / 1e6:.2f}"
@@ -57,7 +66,14 @@ def main(argv: list[str] | None = None) -> int:
     lister = commands.add_parser("list", help="backbones with space size and cost, methods, samplers, data ...")
     lister.add_argument("group", nargs="*", help=f"only these: backbone, {', '.join(GROUPS)}")
     lister.add_argument("--conf", default="conf", type=Path, help="the config folder")
-    args = parser.parse_args(argv)
+    commands.add_parser("lm-eval", help="lm-eval's tasks on a subnet of a language model", add_help=False)
+    args, rest = parser.parse_known_args(argv)
+    if args.command == "lm-eval":
+        from wsn.run.lm_eval import main as lm_eval
+
+        return lm_eval(rest)
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         if not (args.conf / "train.yaml").exists():
             raise WsnError(f"{args.conf} is not wsn's config folder. Run this in the repository, or pass --conf=/path")

@@ -30,7 +30,9 @@ def backbone(request):
 
 
 def every(names):
-    return pytest.mark.parametrize("backbone", names, indirect=True)
+    """Run a test on these backbones; those of MORE are for ``-m slow``."""
+    cases = [pytest.param(name, marks=pytest.mark.slow if name in MORE else ()) for name in names]
+    return pytest.mark.parametrize("backbone", cases, indirect=True)
 
 
 def test_every_yaml_is_held_to_the_contract():

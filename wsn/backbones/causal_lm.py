@@ -328,7 +328,7 @@ def load_pretrained(model_dir: str | Path) -> Any:
             f"model_dir: cannot load a causal language model from {model_dir}: {first} Pass a folder of "
             "save_pretrained or of a GGUF file (pip install accelerate gguf), or a name on the Hugging Face hub"
         ) from error
-    return model.float()
+    return model.float().train()  # from_pretrained returns it in evaluation mode
 
 
 def _new_model(

@@ -72,7 +72,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _classes(state: dict[str, Any], model: str) -> int:
     """Return how many classes a state dict has: timm keeps its classifier if the model has as many."""
-    weight = state.get(f"{_classifier(timm.get_pretrained_cfg(model).to_dict())[0]}.weight")
+    weight = state.get(f"{_classifier(vars(timm.get_pretrained_cfg(model)))[0]}.weight")
     return 0 if weight is None else len(weight)
 
 

@@ -73,6 +73,11 @@ def compare(paths: Sequence[str | Path], out: str | Path) -> str:
         the Markdown table.
     """
     runs = [summarise(run) for run in find_runs(paths)]
+    qualities = {quality_of(run["rows"]).name for run in runs}
+    if len(qualities) > 1:
+        raise WsnError(
+            f"These runs are of different tasks, measured by {' and '.join(sorted(qualities))}; compare them apart"
+        )
     alone = _alone([r for r in runs if r["label"].startswith("plain")])
     groups: dict[str, list[Row]] = {}
     for run in runs:

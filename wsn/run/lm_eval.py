@@ -1,0 +1,75 @@
+"""Benchmarks of lm-eval on a subnet of a language model (needs the package lm-eval)."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from wsn.errors import WsnError
+
+
+def evaluate_tasks(
+    model: Any,
+    tokenizer: Any,
+    tasks: Sequence[str],
+    include: str | None = None,
+    limit: int | None = None,
+    **kwargs: Any,
+) -> dict[str, dict[str, float]]:
+    """Run lm-eval's tasks on a view or an extracted subnet.
+
+    Args:
+        model: a causal language model of transformers.
+        tokenizer: of the model.
+        tasks: names of lm-eval's tasks.
+        include: a folder with task files of one's own.
+        limit: samples of each task.
+        **kwargs: passed to ``lm_eval.simple_evaluate``.
+
+    Returns:
+        task → metric → value.
+
+    Raises:
+        WsnError: lm-eval is not installed, or does not know a task.
+    """
+    try:
+        from lm_eval import simple_evaluate
+        from lm_eval.models.huggingface import HFLM
+        from lm_eval.tasks import TaskManager
+    except ImportError as error:
+        raise WsnError("This needs the package lm-eval. Run: pip install 'wsn[lm-eval]'") from error
+    manager = TaskManager(include_path=include)
+    unknown = [task for task in tasks if task not in manager.all_tasks]
+    if unknown:
+        raise WsnError(f"lm-eval has no task {unknown[0]!r}. See lm-eval ls tasks, or pass a folder with your own")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token_id = tokenizer.eos_token_id or 0
+    runner = HFLM(pretrained=model.eval(), tokenizer=tokenizer, batch_size=kwargs.pop("batch_size", 1))
+    found = simple_evaluate(runner, tasks=list(tasks), task_manager=manager, limit=limit, **kwargs)
+    assert found is not None
+    results = found["results"].items()
+    return {task: {k: v for k, v in values.items() if isinstance(v, int | float)} for task, values in results}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; see ``python -m wsn lm-eval --help``."""
+    parser = argparse.ArgumentParser(prog="python -m wsn lm-eval", description="lm-eval's tasks on a subnet")
+    parser.add_argument("model_dir", help="as backbone.model_dir")
+    parser.add_argument("--tasks", nargs="+", required=True)
+    parser.add_argument("--subnet", default="largest", help='e.g. smallest, or {"layers": [0, 1, 2]}')
+    parser.add_argument("--include", help="a folder with task files of your own")
+    parser.add_argument("--limit", type=int, help="samples of each task")
+    args = parser.parse_args(argv)
+    import wsn
+    from wsn.data.text import load_tokenizer
+
+    try:
+        net = wsn.create_supernet("llama", model_dir=args.model_dir)
+        subnet = net.space.find(args.subnet)
+        results = evaluate_tasks(net.view(subnet), load_tokenizer(args.model_dir), args.tasks, args.include, args.limit)
+    except WsnError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps({"subnet": subnet.id, "results": results}, indent=2))
+    return 0
