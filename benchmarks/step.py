@@ -12,7 +12,6 @@ AutoFormer folder as ``autoformer``. A peer that is not there is left out.
 import argparse
 import collections.abc
 import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -231,11 +230,17 @@ def memory_of(family, name, args):
     """Print that growth for this process."""
     net, subnets, x, y = prepare(family, args.batch)
     kind = {"stand-alone": StandAlone, "wsn": Wsn}.get(name, PEERS[family])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = resident_peak()
     contender = kind(net, subnets, args.peers)
     for _ in range(5):
         step(contender, x, y)
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    print(resident_peak() - before)
+
+
+def resident_peak():
+    """Return the peak resident size of this process in MiB (Linux)."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def costs_per_second():

@@ -1,4 +1,4 @@
-"""lm-eval on a view, with a task made on the spot."""
+"""lm-eval on a subnet, with a task made on the spot."""
 
 import json
 
@@ -38,7 +38,7 @@ def test_a_local_task(tmp_path):
     torch.manual_seed(0)
     net = wsn.create_supernet("llama", vocab_size=5, num_layers=2, hidden_size=16, num_heads=2, ffn_size=16)
     for subnet in (net.space.max(), net.space.min()):
-        results = evaluate_tasks(net.view(subnet), tokenizer, ["wsn_local"], include=str(tmp_path))
+        results = evaluate_tasks(net.extract(subnet), tokenizer, ["wsn_local"], include=str(tmp_path))
         assert results["wsn_local"]["acc,none"] == 0.5  # the same question, alternating answers
     with pytest.raises(wsn.WsnError, match="no task"):
-        evaluate_tasks(net.view(subnet), tokenizer, ["no_such_task"])
+        evaluate_tasks(net.extract(subnet), tokenizer, ["no_such_task"])

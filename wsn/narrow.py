@@ -221,7 +221,9 @@ def couple(block: nn.Module, indices: Mapping[Coupling, Index]) -> nn.Module:
 
 def couple_in_place(clone: nn.Module, indices: Mapping[Coupling, Index]) -> nn.Module:
     """Do as :func:`couple` to a module tree that is a shallow copy already."""
-    for path, channels in _by_leaf(indices).items():
+    prefixes = all(isinstance(index, int) for index in indices.values())
+    by_leaf = _remembered if prefixes else _by_leaf
+    for path, channels in by_leaf(tuple(indices.items())).items():
         parent, _, name = path.rpartition(".")
         owner = _descend(clone, parent)
         if owner is None:  # a block without this part, e.g. without squeeze-and-excite
@@ -235,15 +237,18 @@ def couple_in_place(clone: nn.Module, indices: Mapping[Coupling, Index]) -> nn.M
     return clone
 
 
-def _by_leaf(indices: Mapping[Coupling, Index]) -> dict[str, dict[str, Channels]]:
+def _by_leaf(indices: tuple[tuple[Coupling, Index], ...]) -> dict[str, dict[str, Channels]]:
     """Return, for each leaf, the channels that it puts out and takes in."""
     roles: dict[str, dict[str, Channels]] = {}
-    for coupling, index in indices.items():
+    for coupling, index in indices:
         for role, members in (("out", coupling.out), ("into", coupling.into)):
             for member in members:
                 leaf = leaf_of(member)
                 roles.setdefault(leaf.name, {})[role] = Channels(index, leaf.unit, leaf.chunks)
     return roles
+
+
+_remembered = functools.lru_cache(maxsize=10_000)(_by_leaf)
 
 
 def has_leaf(block: nn.Module, name: str) -> bool:

@@ -17,7 +17,7 @@ def evaluate_tasks(
     limit: int | None = None,
     **kwargs: Any,
 ) -> dict[str, dict[str, float]]:
-    """Run lm-eval's tasks on a view or an extracted subnet.
+    """Run lm-eval's tasks on an extracted subnet (lm-eval ties weights, which views do not allow).
 
     Args:
         model: a causal language model of transformers.
@@ -67,7 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         net = wsn.create_supernet("llama", model_dir=args.model_dir)
         subnet = net.space.find(args.subnet)
-        results = evaluate_tasks(net.view(subnet), load_tokenizer(args.model_dir), args.tasks, args.include, args.limit)
+        results = evaluate_tasks(
+            net.extract(subnet), load_tokenizer(args.model_dir), args.tasks, args.include, args.limit
+        )
     except WsnError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
