@@ -18,7 +18,19 @@ GROUPS = ["method", "backbone", "sampler", "optim", "scheduler", "callbacks", "e
 OPTIONS = [(g, p.stem) for g in GROUPS for p in sorted((CONF / g).glob("*.yaml"))]
 EXPERIMENTS = [("experiment", p.stem) for p in sorted((CONF / "experiment").glob("*.yaml"))]
 DEBUG = [("debug", p.stem) for p in sorted((CONF / "debug").glob("*.yaml"))]
-MISSING = {"imagenet": ["data.root=."], "imagefolder": ["data.root=.", "data.num_classes=10"]}
+LANGUAGE = ["backbone=llama", "data=shakespeare"]
+MISSING = {
+    "imagenet": ["data.root=."],
+    "imagefolder": ["data.root=.", "data.num_classes=10"],
+    "text": ["data.train=.", "backbone=llama", "method=spos"],
+    "shakespeare": ["backbone=llama", "method=spos"],
+    "llama": ["data=shakespeare"],
+    "gpt2": ["data=shakespeare"],
+    "soft": LANGUAGE,
+    "matformer": LANGUAGE,
+    "soft_llama": ["backbone.model_dir=.", "data.train=."],
+    "matformer_olmo": ["data.train=."],
+}
 
 
 def composed(group, name):
@@ -62,6 +74,8 @@ def test_every_file_says_what_it_is(path):
 @pytest.mark.parametrize("name", [p.stem for p in sorted((CONF / "sampler").glob("*.yaml"))])
 def test_every_sampler_stays_in_the_space_and_repeats_itself(net, name):
     node = composed("sampler", name).sampler
+    if name in ("exits", "granularity"):  # of networks of equal layers
+        net = build({k: v for k, v in composed("backbone", "llama").backbone.items() if k != "name"})
     a, b = (build(node, space=net.space, seed=1) for _ in range(2))
     a.attach(net)
     b.attach(net)
@@ -75,6 +89,9 @@ def test_every_sampler_stays_in_the_space_and_repeats_itself(net, name):
 @pytest.mark.parametrize("name", [p.stem for p in sorted((CONF / "backbone").glob("*.yaml"))])
 def test_a_dimensions_name_overrides_its_choices(name):
     node = {k: v for k, v in composed("backbone", name).backbone.items() if k != "name"}
+    if "model_dir" in node:
+        assert build({**node, "embed_dim": [128], "layers": [1]}).space.max().embed_dim == 128
+        return
     net = build({**node, "resolution": [24]})
     assert net.space.max().resolution == 24
 
@@ -90,6 +107,8 @@ def run(*overrides):
     ("overrides", "words"),
     [
         (["method=off"], ["ofa", "plain"]),
+        (["backbone=llama"], ["reads text", "data=shakespeare"]),
+        (["data=shakespeare"], ["reads images", "backbone=llama"]),
         (["backbone=slimmable_mobilenetv2"], ["restricts", "kernel", "another backbone, or another method"]),
         (["budget_gmacs=-1"], ["budget_gmacs"]),
         (["optim.lrr=1"], ["lrr"]),

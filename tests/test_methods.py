@@ -83,16 +83,43 @@ class Draws(Callback):
 # -- every yaml ------------------------------------------------------------------------------------------
 
 
+LANGUAGE = [
+    "backbone=llama",
+    "data=shakespeare",
+    "data.images_per_epoch=8",
+    "data.batch_size=4",
+    "data.val_size=8",
+    "data.sequence_length=16",
+    "backbone.num_layers=3",
+    "backbone.hidden_size=32",
+    "backbone.ffn_size=64",
+    "optim=adamw",
+    "optim.clip_norm=null",
+]
+OF_LANGUAGE = ["soft", "matformer"]
+
+
+@pytest.mark.parametrize(
+    "choice", [*(f"method={m}" for m in ("bignas", "alphanet", "sortednet", "deps", "soft")), "experiment=ofa_llama"]
+)
+def test_methods_train_language_models(choice):
+    train_a_little(compose(CONF, [choice, *LANGUAGE]))
+
+
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_trains(name, tmp_path):
-    cfg = compose(CONF, [f"method={name}", *SMALL])
+def test_every_method_trains(name):
+    cfg = compose(CONF, [f"method={name}", *(LANGUAGE if name in OF_LANGUAGE else SMALL)])
     if name == "plain":
         cfg.method.subnet = "smallest"
+    train_a_little(cfg)
+
+
+def train_a_little(cfg):
+    """Train one epoch of each phase."""
     module = make_module(cfg)
     before = copy.deepcopy(module.supernet.state_dict())
     callbacks = [build(node) for key, node in cfg.callbacks.items() if "folder" not in node]
     callbacks = [c for c in callbacks if not isinstance(c, ProgressiveShrinking)]
-    # one epoch of each phase
     for i, phase in enumerate(module.method.phases):
         module.method.phases[i] = Phase(**{**phase.__dict__, "epochs": 1, "warmup_epochs": 0})
     run = trainer(callbacks, total_epochs(module.method.phases))

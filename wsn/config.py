@@ -138,10 +138,12 @@ def _check_data_root(cfg: DictConfig) -> None:
 
 
 def check_space(backbone: Mapping[str, Any]) -> dict[str, set]:
-    """Return the choices of each elastic dimension of a backbone node, over all positions."""
-    choices = {}
+    """Return the choices of each elastic dimension of a backbone node, over all positions; empty: of the network."""
+    choices: dict[str, set] = {}
     for name in DIMENSIONS:
-        if name in backbone and backbone[name] is not None:
+        if name in backbone and backbone[name] is None:
+            choices[name] = set()  # the network says
+        elif name in backbone:
             value: Any = backbone[name]
             value = OmegaConf.to_container(value) if isinstance(value, ListConfig) else value
             nested = isinstance(value, list) and value and isinstance(value[0], list)
@@ -157,6 +159,8 @@ def _check_phase(phase: Mapping[str, Any], choices: Mapping[str, set]) -> None:
                 f"method: phase {phase['name']!r} restricts {name!r}, which this backbone does not have; it has "
                 f"{listed(choices)}. Take another backbone, or another method"
             )
+        if not choices[name]:
+            continue
         if isinstance(values, str):  # top1, top2 ...
             Dimension(name, sorted(choices[name])).restrict(values)
             continue
