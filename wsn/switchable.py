@@ -58,8 +58,14 @@ class SwitchableNorms(Supernet):
     def segment(self, name: str, choice: Choice) -> nn.Module:
         return self.net.segment(name, choice)
 
+    def segment_input(self, name: str, subnet: Subnet) -> Tensor | None:
+        return self.net.segment_input(name, subnet)
+
     def example(self, subnet: Subnet) -> Tensor:
         return self.net.example(subnet)
+
+    def predict(self, view: nn.Module, inputs: Tensor, subnet: Subnet) -> Tensor:
+        return self.net.predict(view, inputs, subnet)
 
     def view(self, subnet: Subnet) -> nn.Module:
         """Return the subnet as views, with the norms of its own if it is listed."""
