@@ -106,6 +106,15 @@ def test_methods_train_language_models(choice):
     train_a_little(compose(CONF, [choice, *LANGUAGE]))
 
 
+@pytest.mark.parametrize("criterion", ["l2", "taylor", "wanda", "flap"])
+def test_channels_are_sorted_by_any_criterion_before_a_phase(criterion):
+    """Also where the network's resolution is not the data's: a ViT accepts no other."""
+    tiny = ["backbone.depth=[2]", "backbone.resolution=[24]", "backbone.patch_size=[8]", "backbone.embed_dim=[96,192]"]
+    data = ["data.images_per_epoch=8", "data.batch_size=4", "data.val_size=8"]
+    cfg = compose(CONF, ["method=spos", "backbone=vit", f"method.phases.0.order_channels={criterion}", *tiny, *data])
+    train_a_little(cfg)
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_trains(name):
     cfg = compose(CONF, [f"method={name}", *(LANGUAGE if name in OF_LANGUAGE else SMALL)])

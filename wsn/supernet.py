@@ -77,7 +77,8 @@ class Supernet(nn.Module):
 
         The name of an elastic block is its path in ``model``; the others are stem and head.
         """
-        raise NotImplementedError
+        around = self.outside(subnet)
+        return [("stem", around), *self.blocks(subnet).items(), ("head", around)]
 
     def segment(self, name: str, choice: Choice) -> nn.Module:
         """Return a segment that is not an elastic block as one module."""

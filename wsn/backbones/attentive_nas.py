@@ -56,8 +56,8 @@ class Shortcut(nn.Module):
         return x if self.conv.in_channels == self.conv.out_channels else self.conv(x)
 
 
-class ShortcutInvertedResidual(InvertedResidual):
-    """timm's inverted residual with a :class:`Shortcut` in the place of its conditional skip."""
+class WithShortcut(nn.Module):
+    """Puts a :class:`Shortcut` into a block of timm, in the place of its conditional skip."""
 
     def __init__(self, in_chs: int, out_chs: int, stride: int = 1, **kwargs: Any):
         super().__init__(in_chs, out_chs, stride=stride, **kwargs)
@@ -66,20 +66,15 @@ class ShortcutInvertedResidual(InvertedResidual):
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the shortcut to the residual."""
-        return self.drop_path(super().forward(x)) + self.shortcut(x)
+        return self.drop_path(super().forward(x)) + self.shortcut(x)  # type: ignore[misc, operator]
 
 
-class ShortcutDepthwiseSeparable(DepthwiseSeparableConv):
+class ShortcutInvertedResidual(WithShortcut, InvertedResidual):
+    """timm's inverted residual with a :class:`Shortcut`."""
+
+
+class ShortcutDepthwiseSeparable(WithShortcut, DepthwiseSeparableConv):
     """timm's depthwise separable block (expand ratio 1) with a :class:`Shortcut`."""
-
-    def __init__(self, in_chs: int, out_chs: int, stride: int = 1, **kwargs: Any):
-        super().__init__(in_chs, out_chs, stride=stride, **kwargs)
-        self.has_skip = False
-        self.shortcut = Shortcut(in_chs, out_chs, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Add the shortcut to the residual."""
-        return self.drop_path(super().forward(x)) + self.shortcut(x)
 
 
 class StagewiseSupernet(Supernet):
@@ -193,10 +188,6 @@ class StagewiseSupernet(Supernet):
         if conv.kernel_size[0] != kernel:
             view._modules["conv_dw"] = set_kernel(conv, centre_crop(conv.weight, kernel))
         return view
-
-    def segments(self, subnet: Subnet) -> list[tuple[str, Choice]]:
-        around = self.outside(subnet)
-        return [("stem", around), *self.blocks(subnet).items(), ("head", around)]
 
     def segment(self, name: str, choice: Choice) -> nn.Module:
         m: Any = self.around(choice)

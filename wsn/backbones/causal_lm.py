@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wsn.backbones.transformer import at_most, renumber, shares, transformer_space
+from wsn.backbones.transformer import renumber, shares, transformer_space
 from wsn.dimension import Dimension
 from wsn.errors import WsnError, listed
 from wsn.narrow import Channels, Coupling, Leaf, couple, set_parameter, shallow, take, take_channels
@@ -66,8 +66,7 @@ class Llama:
     def call(self, layer: nn.Module, x: Tensor) -> Tensor:
         """Run one layer on (1, 1, embed)."""
         angles = x.new_zeros(1, 1, self.head_dim)
-        out = layer(x, position_embeddings=(angles, angles))
-        return out[0] if isinstance(out, tuple) else out
+        return _stream(layer(x, position_embeddings=(angles, angles)))
 
 
 class GPT2:
@@ -96,8 +95,12 @@ class GPT2:
 
     def call(self, layer: nn.Module, x: Tensor) -> Tensor:
         """Run one layer on (1, 1, embed)."""
-        out = layer(x)
-        return out[0] if isinstance(out, tuple) else out
+        return _stream(layer(x))
+
+
+def _stream(out: Any) -> Tensor:
+    """Return the residual stream of what a layer puts out."""
+    return out[0] if isinstance(out, tuple) else out
 
 
 KINDS: dict[str, type] = {"llama": Llama, "mistral": Llama, "qwen2": Llama, "qwen3": Llama, "gpt2": GPT2}
@@ -193,7 +196,7 @@ class CausalLMSupernet(Supernet):
 
         def keep(number: int):
             def hook(layer: nn.Module, args: Any, out: Any) -> None:
-                found[number] = out[0] if isinstance(out, tuple) else out
+                found[number] = _stream(out)
 
             return hook
 
@@ -288,10 +291,9 @@ class CausalLMSupernet(Supernet):
         base: Any = m._modules[self.kind.base]
         if name == "stem":
             return Segment(base, ["embed_tokens", "wte", "wpe"], base._modules[self.kind.embedding])
-        head: Any = nn.Module()
-        head.norm, head.lm_head = base._modules[self.kind.norm], m.lm_head
-        members = ["norm"] if self.tied else ["norm", "lm_head"]
-        return Segment(head, members, lambda x: head.lm_head(head.norm(x)))
+        counted: Any = nn.Module()
+        counted.norm, counted.lm_head = base._modules[self.kind.norm], m.lm_head
+        return Segment(counted, ["norm"] if self.tied else ["norm", "lm_head"], self.head(m))
 
 
 def is_uniform(subnet: Subnet) -> bool:
@@ -381,11 +383,11 @@ def _space(
     head_counts = Dimension("heads", heads or shares(full["heads"], (0.5, 0.75, 1.0), kind.group), count, "block")
     ffns = Dimension("ffn", ffn or shares(full["ffn"], (0.25, 0.5, 1.0), 8), count, "block")
     for dimension in (embeds, head_counts, ffns):
-        at_most(name, dimension, full[dimension.name])
-        if any(c[-1] != full[dimension.name] for c in dimension.choices):
+        wrong = [c for c in dimension.choices if c[-1] != full[dimension.name]]
+        if wrong:
             raise WsnError(
-                f"{dimension.name}: the largest choice must be the network's {full[dimension.name]}. "
-                f"Received {listed(dimension.choices[0])}; add it"
+                f"{dimension.name}: the largest choice must be {name}'s {full[dimension.name]}. Received "
+                f"{listed(wrong[0])}; end the choices with it"
             )
     odd = [h for choices in head_counts.choices for h in choices if h % kind.group]
     if odd:

@@ -14,7 +14,7 @@ from timm.models.mobilenetv3 import MobileNetV3
 from torch import nn
 
 from wsn.backbones.inverted_residual import OFASqueezeExcite, strides_for
-from wsn.backbones.once_for_all import OnceForAllSupernet, once_for_all_space
+from wsn.backbones.once_for_all import OnceForAllSupernet, elastic_stages, once_for_all_space
 from wsn.errors import WsnError
 from wsn.space import SearchSpace
 
@@ -88,21 +88,9 @@ def _checked_strides(strides: Sequence[int]) -> tuple[int, ...]:
 
 
 def _arch_def(space: SearchSpace, strides: tuple[int, ...]) -> list[list[str]]:
-    kernels, expands = ([choices[-1] for choices in space.dimensions[n].choices] for n in ("kernel", "expand"))
-    arch = [[f"ds_r1_k3_s{strides[1]}_e1_c16_nre"]]
-    at = 0
-    for stage, blocks in enumerate(space.stages):
-        squeeze = "_se0.25" if SQUEEZE[stage] else ""
-        rows = []
-        for i in range(blocks):
-            stride = strides[2 + stage] if i == 0 else 1
-            rows.append(
-                f"ir_r1_k{kernels[at]}_s{stride}_e{expands[at]}_c{WIDTHS[stage]}{squeeze}_n{ACTIVATIONS[stage]}"
-            )
-            at += 1
-        arch.append(rows)
-    arch.append(["cn_r1_k1_s1_c960"])
-    return arch
+    suffixes = [f"{'_se0.25' if squeeze else ''}_n{act}" for squeeze, act in zip(SQUEEZE, ACTIVATIONS)]
+    stages = elastic_stages(space, WIDTHS, strides[2:], suffixes)
+    return [[f"ds_r1_k3_s{strides[1]}_e1_c16_nre"], *stages, ["cn_r1_k1_s1_c960"]]
 
 
 def _largest(

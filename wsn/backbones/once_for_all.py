@@ -3,7 +3,7 @@
 Source: Once-for-All, Cai et al. 2020, arXiv:1908.09791, §3 and §4.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import product
 from typing import Any
 
@@ -100,6 +100,29 @@ def once_for_all_space(
     kernels = Dimension("kernel", kernel, sum(blocks), "block")
     expands = Dimension("expand", expand, sum(blocks), "block")
     return SearchSpace([depths, kernels, expands, Dimension("resolution", resolution)], blocks)
+
+
+def elastic_stages(
+    space: SearchSpace, widths: Sequence[int], strides: Sequence[int], suffixes: Sequence[str]
+) -> list[list[str]]:
+    """Return the elastic stages of the largest network in timm's notation of architectures.
+
+    Args:
+        space: whose largest choices are meant.
+        widths: output channels of each stage.
+        strides: of the first block of each stage.
+        suffixes: what else the blocks of each stage have (squeeze-and-excite, activation).
+    """
+    kernels, expands = ([choices[-1] for choices in space.dimensions[n].choices] for n in ("kernel", "expand"))
+    arch, at = [], 0
+    for stage, blocks in enumerate(space.stages):
+        rows = []
+        for i in range(blocks):
+            stride = strides[stage] if i == 0 else 1
+            rows.append(f"ir_r1_k{kernels[at]}_s{stride}_e{expands[at]}_c{widths[stage]}{suffixes[stage]}")
+            at += 1
+        arch.append(rows)
+    return arch
 
 
 def _is_nested(depth: Any, length: int) -> bool:

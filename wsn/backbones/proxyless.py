@@ -13,9 +13,8 @@ from timm.models.efficientnet import EfficientNet
 from torch import nn
 
 from wsn.backbones.inverted_residual import strides_for
-from wsn.backbones.once_for_all import OnceForAllSupernet, once_for_all_space
+from wsn.backbones.once_for_all import OnceForAllSupernet, elastic_stages, once_for_all_space
 from wsn.errors import WsnError
-from wsn.space import SearchSpace
 
 WIDTHS = (24, 40, 80, 96, 192, 320)
 STRIDES = (2, 1, 2, 2, 2, 1, 2, 1)  # stem, first block, six stages
@@ -57,8 +56,9 @@ class ProxylessSupernet(OnceForAllSupernet):
             raise WsnError(f"width_mult must be positive. Received {width_mult}; 1.3 is published")
         strides = strides_for(reduction, STRIDES)
         space = once_for_all_space(depth, kernel, expand, resolution, stages=5, fixed=1)
+        stages = elastic_stages(space, WIDTHS, strides[2:], [""] * len(WIDTHS))
         model = EfficientNet(
-            decode_arch_def(_arch_def(space, strides)),
+            decode_arch_def([[f"ds_r1_k3_s{strides[1]}_e1_c16"], *stages]),
             num_classes=num_classes,
             in_chans=in_chans,
             stem_size=32,
@@ -71,19 +71,6 @@ class ProxylessSupernet(OnceForAllSupernet):
         )
         model.conv_stem.stride = (strides[0], strides[0])
         super().__init__(model, space, in_chans)
-
-
-def _arch_def(space: SearchSpace, strides: tuple[int, ...]) -> list[list[str]]:
-    kernels, expands = ([choices[-1] for choices in space.dimensions[n].choices] for n in ("kernel", "expand"))
-    arch, at = [[f"ds_r1_k3_s{strides[1]}_e1_c16"]], 0
-    for stage, blocks in enumerate(space.stages):
-        rows = []
-        for i in range(blocks):
-            stride = strides[2 + stage] if i == 0 else 1
-            rows.append(f"ir_r1_k{kernels[at]}_s{stride}_e{expands[at]}_c{WIDTHS[stage]}")
-            at += 1
-        arch.append(rows)
-    return arch
 
 
 SUPERNETS = {"proxyless": ProxylessSupernet}

@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from itertools import product
 from typing import Any
 
+from timm.layers import DropPath
 from timm.models.resnet import Bottleneck, ResNet, downsample_avg
 from torch import Tensor, nn
 
-from wsn.backbones.inverted_residual import round_to_8
+from wsn.backbones.inverted_residual import round_to_8, strides_for
 from wsn.dimension import Dimension
-from wsn.errors import WsnError
 from wsn.narrow import Coupling
 from wsn.space import SearchSpace
 from wsn.subnet import Subnet
@@ -22,6 +22,7 @@ from wsn.supernet import Choice, Supernet
 STAGE_WIDTHS = (256, 512, 1024, 2048)
 STEM_WIDTH = 64
 STEM_BLOCK = "conv1.3"
+STRIDES = (2, 2, 1, 2, 2, 2)  # stem, pooling, four stages
 
 MIDDLES = (
     Coupling(("conv1", "bn1"), ("conv2",)),  # the 3×3 convolution is dense: its inputs and outputs sort apart
@@ -88,14 +89,14 @@ class ResNet50Supernet(Supernet):
             Dimension("resolution", resolution),
         ]
         space = SearchSpace(dimensions, blocks)
-        self_width = [STEM_WIDTH * width_mult, *(w * width_mult for w in STAGE_WIDTHS)]
+        base_widths = [STEM_WIDTH * width_mult, *(w * width_mult for w in STAGE_WIDTHS)]
         largest = space.max()
-        channels = _channels(self_width, largest["width"])
+        channels = _channels(base_widths, largest["width"])
         model = _largest(largest, channels, num_classes, in_chans, reduction, drop_rate, drop_path_rate)
         elastic = [f"layer{s + 1}.{i}" for s, n in enumerate(blocks) for i in range(n)]
         stem = [STEM_BLOCK] if depths.choices[0][-1] else []
         super().__init__(model, space, in_chans, [*stem, *elastic])
-        self.base_widths = self_width
+        self.base_widths = base_widths
         self.position = {path: i for i, path in enumerate(elastic)}
 
     def blocks(self, subnet: Subnet) -> dict[str, Choice]:
@@ -180,7 +181,7 @@ def _largest(
         (1, 1, 1, 1), num_classes, in_chans, channels=tuple(w // 4 for w in stages), stem_width=stem // 2,
         stem_type="deep", avg_down=True, drop_rate=drop_rate,
     )  # fmt: skip
-    strides = _strides(reduction)
+    strides = strides_for(reduction, STRIDES, dropped=(0, 1, 3, 4, 5))
     model.conv1 = nn.Sequential(
         nn.Conv2d(in_chans, first, 3, stride=strides[0], padding=1, bias=False),
         nn.BatchNorm2d(first),
@@ -205,8 +206,6 @@ def _largest(
 
 
 def _bottleneck(into: int, out: int, middle: int, stride: int, first: bool, drop_path_rate: float) -> Bottleneck:
-    from timm.layers import DropPath
-
     planes = out // Bottleneck.expansion
     return Bottleneck(
         into,
@@ -216,17 +215,6 @@ def _bottleneck(into: int, out: int, middle: int, stride: int, first: bool, drop
         base_width=64 * (middle + 0.5) / planes,  # type: ignore[arg-type]  # timm rounds the middle channels down
         drop_path=DropPath(drop_path_rate) if drop_path_rate else None,
     )
-
-
-def _strides(reduction: int) -> list[int]:
-    """Return the strides of stem, pooling and stages."""
-    strides, total = [2, 2, 1, 2, 2, 2], 32
-    for i in (0, 1, 3, 4, 5):
-        if total > reduction:
-            strides[i], total = 1, total // 2
-    if total != reduction:
-        raise WsnError(f"reduction must be 1, 2, 4, 8, 16 or 32. Received {reduction!r}; set backbone.reduction=32")
-    return strides
 
 
 SUPERNETS = {"resnet50": ResNet50Supernet}

@@ -155,7 +155,8 @@ class TimmCNNSupernet(Supernet):
         sizes = Dimension("resolution", resolution or network.pretrained_cfg["input_size"][-1])
         super().__init__(network, SearchSpace([depths, expands, sizes], counts), in_chans, elastic)
         self.paths = elastic
-        self._full = {path: _kind(network.get_submodule(path)) for path in elastic}
+        blocks = ((path, network.get_submodule(path)) for path in elastic)
+        self._full = {path: _kind(block).couplings(block) for path, block in blocks}
         self._shapes: dict[int, dict[str, tuple[torch.Size, torch.Size]]] = {}
 
     def blocks(self, subnet: Subnet) -> dict[str, Choice]:
@@ -167,8 +168,7 @@ class TimmCNNSupernet(Supernet):
     def widths(self, path: str, choice: Choice) -> dict[Coupling, int]:
         if not path:
             return {}
-        full = self._full[path].couplings(self.model.get_submodule(path))
-        return {coupling: _share(coupling, count, choice[0]) for coupling, count in full.items()}
+        return {coupling: _share(coupling, count, choice[0]) for coupling, count in self._full[path].items()}
 
     def segments(self, subnet: Subnet) -> list[tuple[str, Choice]]:
         return [("rest", (subnet["resolution"],)), *self.blocks(subnet).items()]

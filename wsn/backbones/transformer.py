@@ -68,20 +68,6 @@ def shares(largest: int, fractions: Sequence[float], multiple: int = 1) -> list[
     return sorted({max(multiple, int(largest * f) // multiple * multiple) for f in fractions})
 
 
-def at_most(name: str, dimension: Dimension, largest: float) -> Dimension:
-    """Return the dimension if the network is as large as its choices.
-
-    Raises:
-        WsnError: a choice is larger.
-    """
-    worst = max(c for choices in dimension.choices for c in choices)
-    if worst > largest:
-        raise WsnError(
-            f"{dimension.name}: {name} has {largest}. Received {worst}; set e.g. backbone.{dimension.name}=[{largest}]"
-        )
-    return dimension
-
-
 def renumber(blocks: nn.Module) -> nn.Module:
     """Number the kept blocks of a container from 0, in place: the keys of a plain network."""
     kept = [child for child in blocks._modules.values() if child is not None]

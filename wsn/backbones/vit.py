@@ -121,10 +121,6 @@ class PlainVisionTransformerSupernet(Supernet):
             set_parameter(view, "pos_embed", resized)
         return view
 
-    def segments(self, subnet: Subnet) -> list[tuple[str, Choice]]:
-        around = self.outside(subnet)
-        return [("stem", around), *self.blocks(subnet).items(), ("head", around)]
-
     def segment(self, name: str, choice: Choice) -> nn.Module:
         m: Any = self.around(choice)
         if name == "stem":

@@ -9,6 +9,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from wsn.callbacks.common import averages
 from wsn.errors import listed
+from wsn.images import at_resolution
 from wsn.importance import Score, flap, magnitude, taylor, wanda
 from wsn.module import SupernetModule
 from wsn.schedule import Phase, phase_at
@@ -83,6 +84,7 @@ class ProgressiveShrinking(Callback):
         if name == "taylor":
             score = taylor(net.model, batches, module.method.largest_loss(net))
         else:
-            score = {"wanda": wanda, "flap": flap}[name](net.model, [inputs for inputs, _ in batches])
+            inputs = [at_resolution(x, net.space.max()) for x, _ in batches]
+            score = {"wanda": wanda, "flap": flap}[name](net.model, inputs)
         net.model.train(training)
         return score

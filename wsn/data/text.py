@@ -76,10 +76,10 @@ class TextData(DataModule):
     def datasets(self) -> tuple[Dataset, Dataset, Dataset]:
         """Return the training set twice, and the test set."""
         train, test = self._documents()
-        counts = [self._count(documents) for documents in (train, test)]
-        sequences = self._sequences(train, "training"), self._sequences(test, "test")
-        self._bytes_per_token = counts[1][0] / counts[1][1]
-        return sequences[0], sequences[0], sequences[1]
+        train_tokens, test_tokens = ([self.encode(document) for document in part] for part in (train, test))
+        sequences, measured = self._sequences(train_tokens, "training"), self._sequences(test_tokens, "test")
+        self._bytes_per_token = sum(len(d.encode()) for d in test) / sum(map(len, test_tokens))
+        return sequences, sequences, measured
 
     def encode(self, text: str) -> Tensor:
         """Return the tokens of a text (N,)."""
@@ -119,20 +119,15 @@ class TextData(DataModule):
     def _split_documents(self, text: str) -> list[str]:
         return [text] if self.pack else [part for part in text.split("\n\n") if part.strip()]
 
-    def _count(self, documents: Sequence[str]) -> tuple[int, int]:
-        """Return bytes and tokens of documents."""
-        tokens = sum(len(self.encode(document)) for document in documents)
-        return sum(len(document.encode()) for document in documents), max(tokens, 1)
-
-    def _sequences(self, documents: Sequence[str], split: str) -> "Sequences":
+    def _sequences(self, documents: Sequence[Tensor], split: str) -> "Sequences":
         length = self.sequence_length
         if self.pack:
-            stream = torch.cat([self.encode(document) for document in documents])
+            stream = torch.cat([*documents])
             count = (len(stream) - 1) // length
             inputs = stream[: count * length].view(count, length)
             labels = stream[1 : count * length + 1].view(count, length)
         else:
-            inputs, labels = _padded([self.encode(document)[: length + 1] for document in documents], length)
+            inputs, labels = _padded([document[: length + 1] for document in documents], length)
         if not len(inputs):
             raise WsnError(
                 f"data: the {split} text has no sequence of {length} tokens. Pass more text, or set a smaller "
