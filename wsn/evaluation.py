@@ -1,6 +1,7 @@
 """Evaluating many subnets of one supernet: BN calibration, metrics, a panel across the cost range."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -8,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim.swa_utils import update_bn
 
 from wsn.cost import cost
 from wsn.images import at_resolution
 from wsn.losses import counted
 from wsn.methods.base import set_dropout
 from wsn.metrics import SubnetMetrics
+from wsn.prefix import SharedPrefixes, prefix_order
 from wsn.subnet import Subnet
 from wsn.supernet import Supernet
 
@@ -63,7 +64,7 @@ def spread(net: Supernet, count: int, rng: Random, pool: int) -> list[Subnet]:
 def calibrate(view: nn.Module, batches: Sequence[Tensor], subnet: Subnet) -> nn.Module:
     """Recompute batch-norm statistics of a view on training images, in buffers of its own.
 
-    Cumulative averages of the batch statistics (``torch.optim.swa_utils.update_bn``); the supernet's statistics
+    Cumulative averages of the batch statistics, as of ``torch.optim.swa_utils.update_bn``; the supernet's statistics
     are untouched.
 
     Args:
@@ -77,22 +78,32 @@ def calibrate(view: nn.Module, batches: Sequence[Tensor], subnet: Subnet) -> nn.
     Source: US-Net, Yu & Huang 2019, §3.4, arXiv:1903.05134. Differs from OFA's released code: unbiased variance, and
     batches count equally.
     """
-    set_dropout(view, on=False)
-    own_statistics(view)
     like = next(view.parameters())
-    with torch.no_grad():
-        update_bn([at_resolution(b.to(like.device, like.dtype), subnet) for b in batches], view)
-    return view.eval()
+    with torch.no_grad(), calibrating([view]):
+        for batch in batches:
+            view(at_resolution(batch.to(like.device, like.dtype), subnet))
+    return view
 
 
-def own_statistics(view: nn.Module) -> None:
-    """Give every batch norm of a view its own buffers."""
+@contextmanager
+def calibrating(views: Sequence[nn.Module]) -> Iterator[None]:
+    """Let every batch norm of these views average what passes through it, in buffers of its own; without dropout.
+
+    The views are in evaluation mode afterwards.
+    """
+    momenta: dict[_BatchNorm, float | None] = {}
     with torch.inference_mode(False), torch.no_grad():
-        for module in view.modules():
-            if isinstance(module, _BatchNorm):
-                for name, buffer in module._buffers.items():
-                    if buffer is not None:
-                        module._buffers[name] = torch.clone(buffer)
+        for view in views:
+            set_dropout(view, on=False)
+            for norm in (m for m in view.train().modules() if isinstance(m, _BatchNorm)):
+                norm._buffers.update({n: torch.clone(b) for n, b in norm._buffers.items() if b is not None})
+                norm.reset_running_stats()
+                momenta[norm], norm.momentum = norm.momentum, None  # None: a cumulative average
+    yield
+    for norm, momentum in momenta.items():
+        norm.momentum = momentum
+    for view in views:
+        view.eval()
 
 
 def evaluate(
@@ -105,6 +116,9 @@ def evaluate(
     on_batch: Callable[[], None] | None = None,
 ) -> list[dict[str, float]]:
     """Measure subnets on one data set: each batch is loaded once and seen by all of them.
+
+    Subnets that begin alike share the computation of that beginning, in BN calibration too; the results are those of
+    one by one, bit for bit.
 
     Args:
         net: the supernet; its weights, statistics and mode are the same afterwards.
@@ -120,13 +134,30 @@ def evaluate(
     """
     like = next(net.parameters())
     mode = torch.channels_last if channels_last else torch.contiguous_format
-    with torch.no_grad():
-        views = [_evaluation_view(net, s, calibration, mode) for s in subnets]
+    order = prefix_order(net, subnets)
+    with torch.inference_mode(False), torch.no_grad():
         metrics = [new_metrics().to(like.device) for _ in subnets]
+        views = [net.view(s) for s in subnets]
+        shared = SharedPrefixes(net, [views[i] for i in order], [subnets[i] for i in order])
+
+        def logits_of(inputs: Tensor) -> Iterator[tuple[int, Tensor]]:
+            shared.forget()
+            for i in order:
+                shared.begin()
+                yield i, net.predict(views[i], inputs, subnets[i])
+
+        if calibration is not None and any(isinstance(m, _BatchNorm) for v in views for m in v.modules()):
+            with calibrating(views):
+                for batch in calibration:
+                    for _ in logits_of(_placed(batch, like, mode)):
+                        pass
+            shared.adopt()
+        for view in views:
+            view.eval()
         for inputs, labels in loader:
-            inputs, labels = _placed(inputs, like, mode), labels.to(like.device)
-            for subnet, view, metric in zip(subnets, views, metrics):
-                metric.update(*counted(net.predict(view, inputs, subnet).float(), labels))
+            labels = labels.to(like.device)
+            for i, logits in logits_of(_placed(inputs, like, mode)):
+                metrics[i].update(*counted(logits.float(), labels))
                 if on_batch:
                     on_batch()
     return [metric.results() for metric in metrics]
@@ -137,13 +168,6 @@ def _placed(inputs: Tensor, like: Tensor, mode: torch.memory_format) -> Tensor:
     if not inputs.is_floating_point():
         return inputs.to(like.device)
     return inputs.to(like.device, like.dtype, memory_format=mode)
-
-
-def _evaluation_view(net: Supernet, subnet: Subnet, calibration, mode) -> nn.Module:
-    view = net.view(subnet)
-    if calibration is None or not any(isinstance(m, _BatchNorm) for m in view.modules()):
-        return view.eval()
-    return calibrate(view, [b.to(memory_format=mode) for b in calibration], subnet)
 
 
 def row(net: Supernet, candidate: Candidate, metrics: Mapping[str, float], **where: Any) -> dict[str, Any]:

@@ -43,8 +43,9 @@ class Supernet(nn.Module):
         self.elastic = frozenset(elastic)
         self.meeting: frozenset[str] = frozenset()
         """Groups of streams that identity shortcuts of some subnets join: not sorted once subnets are trained."""
-        parents = (path.split(".")[:n] for path in elastic for n in range(1, path.count(".") + 1))
-        self._parents = frozenset(".".join(p) for p in parents)
+        above = (path.split(".")[:n] for path in elastic for n in range(1, path.count(".") + 1))
+        self.parents = frozenset(".".join(p) for p in above)
+        """Paths of the modules that elastic blocks are in."""
 
     # -- what a backbone implements ------------------------------------------------------------------
 
@@ -155,7 +156,7 @@ class Supernet(nn.Module):
                     clone._modules[name] = self.narrow(child_path, kept[child_path])
                 else:
                     del clone._modules[name]
-            elif child_path in self._parents:
+            elif child_path in self.parents:
                 clone._modules[name] = self._copy(child, child_path, kept)
             else:
                 clone._modules[name] = shallow_tree(child)

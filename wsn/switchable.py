@@ -34,6 +34,7 @@ class SwitchableNorms(Supernet):
         self.space = net.space
         self.in_chans = net.in_chans
         self.elastic = net.elastic
+        self.parents = net.parents
         self.norms = nn.ModuleDict()
         self._paths: dict[str, list[str]] = {}
         for subnet in subnets:
@@ -48,6 +49,10 @@ class SwitchableNorms(Supernet):
 
     def blocks(self, subnet: Subnet) -> dict[str, Choice]:
         return self.net.blocks(subnet)
+
+    def outside(self, subnet: Subnet) -> Choice:
+        private = subnet.id if subnet.id in self._paths else None
+        return (*self.net.outside(subnet), private)
 
     def segments(self, subnet: Subnet) -> list[tuple[str, Choice]]:
         return self.net.segments(subnet)
