@@ -79,6 +79,20 @@ def compose(conf: Path, overrides: list[str], name: str = "train") -> DictConfig
         return hydra_compose(name, overrides)
 
 
+def quoted(arguments: list[str]) -> list[str]:
+    """Quote the values of overrides that compare, which Hydra's grammar does not know bare: ``subnet=best@macs<=2e8``.
+
+    >>> quoted(["run=a", "subnet=best@macs<=2e8", "constraints=[macs<=2e8,acc>=0.7]"])
+    ['run=a', "subnet='best@macs<=2e8'", "constraints='[macs<=2e8,acc>=0.7]'"]
+    """
+    result = []
+    for argument in arguments:
+        key, sign, value = argument.partition("=")
+        compares = sign and ("<" in value or ">" in value) and not set(value) & set("\"'")
+        result.append(f"{key}='{value}'" if compares else argument)
+    return result
+
+
 def main_errors(run: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
     """Print a :class:`WsnError` (or a missing or misspelt config value) alone, without a trace, and exit with 1."""
 

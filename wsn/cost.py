@@ -4,7 +4,7 @@ import copy
 import sys
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -39,6 +39,19 @@ class Cost:
     params: int
 
 
+class Part(NamedTuple):
+    """One segment of a subnet: what it is, what goes in and out (of one sample), and what it costs."""
+
+    name: str
+    choice: Choice
+    shape: Shape
+    dtype: torch.dtype
+    out_shape: Shape
+    out_dtype: torch.dtype
+    macs: int
+    params: int
+
+
 def cost(net: Supernet, subnet: Subnet) -> Cost:
     """Return exact MACs and parameters of a subnet, without running it.
 
@@ -52,10 +65,15 @@ def cost(net: Supernet, subnet: Subnet) -> Cost:
     Raises:
         WsnError: the subnet is not of this supernet's space.
     """
+    return cost_table(net)(subnet)
+
+
+def cost_table(net: Supernet) -> "CostTable":
+    """Return the one table of a supernet's costs."""
     table = _TABLES.get(net)
     if table is None:
         table = _TABLES[net] = CostTable(net)
-    return table(subnet)
+    return table
 
 
 class CostTable:
@@ -66,39 +84,41 @@ class CostTable:
 
     def __init__(self, net: Supernet):
         self.space = net.space
-        self._meta = _to_meta(net)
-        self._segments: dict[tuple[str, Choice, Shape], tuple[int, int, Shape, torch.dtype]] = {}
+        self.net = _to_meta(net)
+        self._parts: dict[tuple[str, Choice, Shape], Part] = {}
         self._subnets: dict[Subnet, Cost] = {}
 
     def __call__(self, subnet: Subnet) -> Cost:
         known = self._subnets.get(subnet)
         if known is None:
-            known = self._subnets[subnet] = self._sum(subnet)
+            parts = self.parts(subnet)
+            known = self._subnets[subnet] = Cost(sum(p.macs for p in parts), sum(p.params for p in parts))
         return known
 
-    def _sum(self, subnet: Subnet) -> Cost:
+    def parts(self, subnet: Subnet) -> list[Part]:
+        """Return the segments of a subnet, in order."""
         if subnet not in self.space:
-            self._meta.view(subnet)  # raises the error that lists what is allowed
-        x = self._meta.example(subnet)
+            self.net.view(subnet)  # raises the error that lists what is allowed
+        x = self.net.example(subnet)
         shape, dtype = tuple(x.shape), x.dtype
-        macs = params = 0
-        for name, choice in self._meta.segments(subnet):
-            given = self._meta.segment_input(name, subnet)
+        parts = []
+        for name, choice in self.net.segments(subnet):
+            given = self.net.segment_input(name, subnet)
             if given is not None:
                 shape, dtype = tuple(given.shape), given.dtype
             key = (name, choice, shape)
-            found = self._segments.get(key)
-            if found is None:
-                x = torch.empty(shape, dtype=dtype, device="meta")
-                found = self._segments[key] = self._measure(name, choice, x)
-            macs, params, shape, dtype = macs + found[0], params + found[1], found[2], found[3]
-        return Cost(macs, params)
+            part = self._parts.get(key)
+            if part is None:
+                part = self._parts[key] = self._measure(*key, dtype)
+            parts.append(part)
+            shape, dtype = part.out_shape, part.out_dtype
+        return parts
 
-    def _measure(self, name: str, choice: Choice, x: torch.Tensor) -> tuple[int, int, Shape, torch.dtype]:
-        net = self._meta
-        module = net.narrow(name, choice) if name in net.elastic else net.segment(name, choice)
-        macs, out = count_macs(module, x)
-        return macs, sum(p.numel() for p in module.parameters()), tuple(out.shape), out.dtype
+    def _measure(self, name: str, choice: Choice, shape: Shape, dtype: torch.dtype) -> Part:
+        module = self.net.part(name, choice)
+        macs, out = count_macs(module, torch.empty(shape, dtype=dtype, device="meta"))
+        params = sum(p.numel() for p in module.parameters())
+        return Part(name, choice, shape, dtype, tuple(out.shape), out.dtype, macs, params)
 
 
 def count_macs(module: nn.Module, x: torch.Tensor) -> tuple[int, torch.Tensor]:

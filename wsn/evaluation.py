@@ -132,35 +132,65 @@ def evaluate(
     Returns:
         the metrics of each subnet.
     """
-    like = next(net.parameters())
-    mode = torch.channels_last if channels_last else torch.contiguous_format
-    order = prefix_order(net, subnets)
+    like, mode = next(net.parameters()), _memory_format(channels_last)
     with torch.inference_mode(False), torch.no_grad():
+        views = calibrated_views(net, subnets, calibration, channels_last)
         metrics = [new_metrics().to(like.device) for _ in subnets]
-        views = [net.view(s) for s in subnets]
-        shared = SharedPrefixes(net, [views[i] for i in order], [subnets[i] for i in order])
-
-        def logits_of(inputs: Tensor) -> Iterator[tuple[int, Tensor]]:
-            shared.forget()
-            for i in order:
-                shared.begin()
-                yield i, net.predict(views[i], inputs, subnets[i])
-
-        if calibration is not None and any(isinstance(m, _BatchNorm) for v in views for m in v.modules()):
-            with calibrating(views):
-                for batch in calibration:
-                    for _ in logits_of(_placed(batch, like, mode)):
-                        pass
-            shared.adopt()
-        for view in views:
-            view.eval()
+        panel = _Panel(net, views, subnets)
         for inputs, labels in loader:
             labels = labels.to(like.device)
-            for i, logits in logits_of(_placed(inputs, like, mode)):
+            for i, logits in panel.logits_of(_placed(inputs, like, mode)):
                 metrics[i].update(*counted(logits.float(), labels))
                 if on_batch:
                     on_batch()
     return [metric.results() for metric in metrics]
+
+
+def calibrated_views(
+    net: Supernet, subnets: Sequence[Subnet], calibration: Sequence[Tensor] | None, channels_last: bool = False
+) -> list[nn.Module]:
+    """Return views in evaluation mode, each with BN statistics of its own.
+
+    Subnets that begin alike are calibrated together and have those statistics in common.
+
+    Args:
+        net: the supernet.
+        subnets: whose views.
+        calibration: training images; None leaves the shared statistics.
+        channels_last: memory format of the images.
+    """
+    like, mode = next(net.parameters()), _memory_format(channels_last)
+    with torch.inference_mode(False), torch.no_grad():
+        views = [net.view(s) for s in subnets]
+        if calibration is not None and any(isinstance(m, _BatchNorm) for v in views for m in v.modules()):
+            panel = _Panel(net, views, subnets)
+            with calibrating(views):
+                for batch in calibration:
+                    for _ in panel.logits_of(_placed(batch, like, mode)):
+                        pass
+            panel.shared.adopt()
+            panel.shared.release()
+    return [view.eval() for view in views]
+
+
+class _Panel:
+    """Views that see the same batches, each common beginning computed once."""
+
+    def __init__(self, net: Supernet, views: Sequence[nn.Module], subnets: Sequence[Subnet]):
+        self.net, self.views, self.subnets = net, views, subnets
+        self.order = prefix_order(net, subnets)
+        self.shared = SharedPrefixes(net, [views[i] for i in self.order], [subnets[i] for i in self.order])
+
+    def logits_of(self, inputs: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Yield index and logits of every view."""
+        self.shared.forget()
+        for i in self.order:
+            self.shared.begin()
+            yield i, self.net.predict(self.views[i], inputs, self.subnets[i])
+
+
+def _memory_format(channels_last: bool) -> torch.memory_format:
+    return torch.channels_last if channels_last else torch.contiguous_format
 
 
 def _placed(inputs: Tensor, like: Tensor, mode: torch.memory_format) -> Tensor:

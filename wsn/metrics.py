@@ -12,7 +12,9 @@ from wsn.losses import label_loss
 
 
 class SubnetMetrics(nn.Module):
-    """Metrics of one subnet: :meth:`update` with each batch, then :meth:`results`."""
+    """Metrics of one subnet: :meth:`update` with each batch, then :meth:`results`, a value for each of ``names``."""
+
+    names: tuple[str, ...] = ()
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Add a batch: logits (B, K) and labels (B,)."""
@@ -29,6 +31,8 @@ class ImageMetrics(SubnetMetrics):
     Args:
         num_classes: number of classes.
     """
+
+    names = ("acc", "acc5", "loss")
 
     def __init__(self, num_classes: int):
         super().__init__()
@@ -57,6 +61,8 @@ class LanguageMetrics(SubnetMetrics):
     Args:
         bytes_per_token: mean length of the data's tokens in UTF-8.
     """
+
+    names = ("perplexity", "bits_per_byte", "acc", "loss")
 
     def __init__(self, bytes_per_token: float):
         super().__init__()

@@ -76,6 +76,15 @@ BITS = Quality(
 )
 
 
+DIRECTIONS = {"acc": "max", "acc5": "max", "loss": "min", "perplexity": "min", "bits_per_byte": "min"}
+"""Whether much or little of a metric is good."""
+
+
+def quality_of_metrics(names: Sequence[str]) -> Quality:
+    """Return the measure of a task whose metrics have these names."""
+    return BITS if BITS.key in names else ACCURACY
+
+
 def quality_of(rows: Sequence[Mapping[str, Any]]) -> Quality:
     """Return the measure of these rows: bits per byte where they have it (language), else accuracy.
 

@@ -85,6 +85,10 @@ class Supernet(nn.Module):
         """Return a segment that is not an elastic block as one module."""
         raise NotImplementedError
 
+    def part(self, name: str, choice: Choice) -> nn.Module:
+        """Return a segment, of :meth:`segments`, as one module of views."""
+        return self.narrow(name, choice) if name in self.elastic else self.segment(name, choice)
+
     def example(self, subnet: Subnet) -> Tensor:
         """Return an input of one sample on the meta device: (1, C, H, W) at the subnet's resolution."""
         size = int(subnet["resolution"])

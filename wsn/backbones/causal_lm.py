@@ -272,6 +272,11 @@ class CausalLMSupernet(Supernet):
             config.wsn_layers = layers
         return config
 
+    def cache_size(self, subnet: Subnet) -> int:
+        """Return how many values the cache of keys and values holds for one token."""
+        heads = [subnet["heads"][at] // self.kind.group for _, _, at in self.space.kept(subnet)]
+        return 2 * sum(heads) * self.kind.head_dim
+
     # -- cost, for one token ---------------------------------------------------------------------------
 
     def example(self, subnet: Subnet) -> Tensor:

@@ -1,6 +1,6 @@
 """Evaluates subnets during and after training, and records every one of them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +8,10 @@ import lightning as L
 import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from wsn.callbacks.common import averages, hooks, logged_step
 from wsn.evaluation import candidates, evaluate, row
+from wsn.logging.progress import progress_bar
 from wsn.logging.results import print_results, read_results, write_results
 from wsn.module import SupernetModule
 from wsn.quality import quality_of
@@ -128,19 +128,3 @@ class SubnetEvaluation(Callback):
             logger.log_metrics({**values, "epoch": rows[0]["epoch"]}, step=logged_step(trainer))
         for hook in hooks(trainer, "on_subnets_evaluated"):
             hook(trainer, module, rows)
-
-
-class progress_bar:  # noqa: N801  (used like a function)
-    """A transient rich progress bar as a context manager; gives the function that advances it by one."""
-
-    def __init__(self, total: int, text: str, enabled: bool):
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-        self._progress = Progress(*columns, TimeRemainingColumn(), transient=True, disable=not enabled)
-        self._task = self._progress.add_task(text, total=total)
-
-    def __enter__(self) -> Callable[[], None]:
-        self._progress.start()
-        return lambda: self._progress.advance(self._task)
-
-    def __exit__(self, *_: Any) -> None:
-        self._progress.stop()

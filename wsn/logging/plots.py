@@ -1,6 +1,7 @@
 """Pictures of fronts."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,35 +10,48 @@ from matplotlib.figure import Figure
 from wsn.quality import ACCURACY, Quality, quality_of
 
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The cost that a front is drawn against: key of the rows, label with unit, and scale to it."""
+
+    key: str
+    label: str
+    scale: float
+
+
+MACS = Axis("macs", "multiply-adds (millions)", 1e-6)
 # Okabe & Ito's palette, told apart by colour-blind readers.
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#8A8A8A"
 PALETTE = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A8A8A")
 MARKERS = "os^Dv<>Pp*hX"
 
 
-def plot_front(rows: Sequence[Row], front: Sequence[Row], path: str | Path, title: str) -> None:
-    """Draw quality against MACs: all subnets as dots, the front as a line, the named subnets with their names.
+def plot_front(rows: Sequence[Row], front: Sequence[Row], path: str | Path, title: str, axis: Axis = MACS) -> None:
+    """Draw quality against a cost: all subnets as dots, the front as a line, the named subnets with their names.
 
     Args:
         rows: evaluated subnets.
-        front: the non-dominated ones, ascending in MACs.
+        front: the non-dominated ones, ascending in the cost.
         path: of the PNG, 1200×800 pixels.
         title: of the picture.
+        axis: the cost.
     """
     figure = Figure(figsize=(8, 5.33), dpi=150, layout="constrained")
     axes = figure.subplots()
     quality = quality_of(rows)
     others = [r for r in rows if not r.get("on_front")]
-    axes.scatter(*_points(others), s=28, color=GREY, label="dominated", zorder=2)
-    axes.step(*_points(front), where="post", color=BLUE, linewidth=1.8, zorder=3)
-    axes.scatter(*_points(front), s=42, color=BLUE, label="on the front", zorder=4)
-    named = [r for r in rows if r["kind"] != "random"]
-    axes.scatter(*_points(named), s=120, facecolors="none", edgecolors=ORANGE, linewidths=1.5, zorder=5)
+    axes.scatter(*_points(others, axis), s=28, color=GREY, label="dominated", zorder=2)
+    axes.step(*_points(front, axis), where="post", color=BLUE, linewidth=1.8, zorder=3)
+    axes.scatter(*_points(front, axis), s=42, color=BLUE, label="on the front", zorder=4)
+    named = [r for r in rows if r["kind"] not in ("random", "search")]
+    axes.scatter(*_points(named, axis), s=120, facecolors="none", edgecolors=ORANGE, linewidths=1.5, zorder=5)
     for r in named:
-        left = r["macs"] == max(x["macs"] for x in rows)
+        left = r[axis.key] == max(x[axis.key] for x in rows)
         axes.annotate(
             f"{r['kind']}\n{quality.text(r)}",
-            (r["macs"] / 1e6, quality.shown(r)),
+            (axis.scale * r[axis.key], quality.shown(r)),
             xytext=(-8 if left else 8, -10),
             textcoords="offset points",
             ha="right" if left else "left",
@@ -45,7 +59,7 @@ def plot_front(rows: Sequence[Row], front: Sequence[Row], path: str | Path, titl
             fontsize=9,
             color=ORANGE,
         )
-    _finish(axes, [r["macs"] for r in rows], quality)
+    _finish(axes, [r[axis.key] for r in rows], quality, axis)
     axes.set_title(title)
     axes.legend(loc="lower right" if quality.direction == "max" else "upper right", frameon=False)
     figure.savefig(path)
@@ -84,7 +98,7 @@ def plot_comparison(
     figure.savefig(path)
 
 
-def _finish(axes: Any, costs: Sequence[float], quality: Quality) -> None:
+def _finish(axes: Any, costs: Sequence[float], quality: Quality, axis: Axis = MACS) -> None:
     """Label the axes of a front; costs over a wide range are on a logarithmic one."""
     if max(costs) > 4 * min(costs):
         axes.set_xscale("log")
@@ -92,13 +106,13 @@ def _finish(axes: Any, costs: Sequence[float], quality: Quality) -> None:
         axes.xaxis.set_minor_formatter("{x:g}")
         axes.tick_params(axis="x", which="both", labelsize=9)
     axes.margins(y=0.12)
-    axes.set_xlabel("multiply-adds (millions)")
+    axes.set_xlabel(axis.label)
     axes.set_ylabel(quality.label)
     axes.grid(True, which="major", color="#E5E5E5", zorder=0)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
 
 
-def _points(rows: Sequence[Row]) -> tuple[list[float], list[float]]:
+def _points(rows: Sequence[Row], axis: Axis) -> tuple[list[float], list[float]]:
     quality = quality_of(rows)
-    return [r["macs"] / 1e6 for r in rows], [quality.shown(r) for r in rows]
+    return [axis.scale * r[axis.key] for r in rows], [quality.shown(r) for r in rows]

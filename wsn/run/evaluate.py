@@ -7,15 +7,15 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from omegaconf import DictConfig
 
 from wsn.callbacks.checkpoint import load_checkpoint
-from wsn.callbacks.subnet_evaluation import progress_bar
 from wsn.config import build
 from wsn.errors import WsnError
 from wsn.evaluation import Candidate, candidates, evaluate, row
+from wsn.logging.progress import progress_bar
 from wsn.logging.results import print_results, read_results
 from wsn.pareto import Front, write_csv
 from wsn.quality import quality_of
 from wsn.run.folder import checkpoint_of, read_config
-from wsn.run.train import make_supernet
+from wsn.run.train import make_supernet, quiet
 from wsn.supernet import Supernet
 
 
@@ -28,6 +28,7 @@ def evaluate_run(cfg: DictConfig) -> list[dict[str, Any]]:
     Raises:
         WsnError: not a run folder, a corrupt checkpoint, an unknown split or subnet.
     """
+    quiet()
     folder = Path(cfg.run)
     if cfg.split not in ("val", "test"):
         raise WsnError(f"split must be val or test. Received {cfg.split!r}")

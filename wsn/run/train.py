@@ -20,7 +20,7 @@ from wsn.run.folder import checkpoint_of, open_run, save_config
 from wsn.schedule import total_epochs
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Drop what Lightning says that no user of wsn needs: advertising, and that validation is a callback's here."""
     unwanted = ("💡", "TPU available", "`weights_only`")
     logger = logging.getLogger("lightning")
@@ -43,7 +43,7 @@ def train(cfg: DictConfig) -> float | None:
     """
     cfg, folder = open_run(cfg)
     checkpoint, batches = _checkpoint(cfg)
-    _quiet()
+    quiet()
     torch.set_float32_matmul_precision("high")
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build(cfg.data)

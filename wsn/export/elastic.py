@@ -1,0 +1,96 @@
+"""A front in one copy of the weights: what :class:`wsn.ElasticPredictor` reads."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from wsn.config import build
+from wsn.errors import WsnError
+from wsn.supernet import Supernet
+
+INDEX, WEIGHTS, STATISTICS, CONFIG, LANGUAGE = (
+    "elastic.json", "weights.safetensors", "statistics.safetensors", "config.yaml", "largest",
+)  # fmt: skip
+
+
+def save_elastic(
+    net: Supernet, views: Sequence[nn.Module], rows: Sequence[Mapping[str, Any]], cfg: DictConfig, folder: Path
+) -> Path:
+    """Write a supernet and some members of it.
+
+    Args:
+        net: the supernet.
+        views: the members' views, BN calibrated.
+        rows: what is known of each member, with its ``id`` and ``arch``.
+        cfg: config of the run: backbone and method.
+        folder: is made.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    saved = OmegaConf.create({"backbone": cfg.backbone, "method": cfg.method})
+    if net.in_chans:
+        if saved.backbone.get("pretrained"):
+            saved.backbone.pretrained = False
+        save_file({name: t.contiguous() for name, t in net.state_dict().items()}, folder / WEIGHTS)
+    else:
+        net.model.save_pretrained(folder / LANGUAGE)
+    OmegaConf.save(saved, folder / CONFIG)
+    found = {f"{row['id']}/{name}": t.contiguous() for row, v in zip(rows, views) for name, t in statistics(v).items()}
+    save_file(found, folder / STATISTICS)
+    (folder / INDEX).write_text(json.dumps({"members": list(rows)}, indent=1))
+    return folder
+
+
+def load_elastic(folder: str | Path) -> tuple[Supernet, list[tuple[dict[str, Any], nn.Module]]]:
+    """Read what :func:`save_elastic` wrote: the supernet, and row and view of each member.
+
+    Raises:
+        WsnError: the folder holds no exported front, or a file of it is corrupt.
+    """
+    folder = Path(folder)
+    if not (folder / INDEX).is_file():
+        raise WsnError(
+            f"{folder} holds no exported front (no {INDEX}). Make one: python export.py run=... subnet=front "
+            "format=elastic"
+        )
+    try:
+        cfg: Any = OmegaConf.load(folder / CONFIG)
+        rows = json.loads((folder / INDEX).read_text())["members"]
+        found = load_file(folder / STATISTICS)
+        weights = load_file(folder / WEIGHTS) if (folder / WEIGHTS).exists() else None
+    except Exception as error:  # of YAML, JSON, files, safetensors
+        raise WsnError(f"The exported front {folder} is corrupt: {type(error).__name__}: {error}") from error
+    if (folder / LANGUAGE).is_dir():
+        cfg.backbone.model_dir = str(folder / LANGUAGE)
+    backbone = {key: value for key, value in cfg.backbone.items() if key != "name"}
+    net: Supernet = build(cfg.method).prepare(build(backbone))
+    if weights is not None:
+        net.load_state_dict(weights)
+    net.eval().requires_grad_(False)
+    return net, [(row, _member(net, row, found)) for row in rows]
+
+
+def statistics(view: nn.Module) -> dict[str, Tensor]:
+    """Return the batch-norm statistics of a network by name."""
+    return {
+        f"{path}.{name}": buffer
+        for path, part in view.named_modules()
+        if isinstance(part, _BatchNorm)
+        for name, buffer in part._buffers.items()
+        if buffer is not None
+    }
+
+
+def _member(net: Supernet, row: Mapping[str, Any], found: Mapping[str, Tensor]) -> nn.Module:
+    with torch.no_grad():
+        view = net.view(net.space.find(row["arch"])).eval()
+    for path, part in view.named_modules():
+        if isinstance(part, _BatchNorm):
+            part._buffers.update({name: found[f"{row['id']}/{path}.{name}"] for name in part._buffers})
+    return view

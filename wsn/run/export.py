@@ -1,0 +1,158 @@
+"""Export subnets of a run: files, an index, and a table of what they cost and how good they are."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from wsn.cost_models.latency import Latency
+from wsn.errors import WsnError
+from wsn.evaluation import calibrated_views
+from wsn.export.elastic import save_elastic
+from wsn.export.formats import FORMATS, Export, Source, check_formats
+from wsn.export.plain import file_size
+from wsn.images import at_resolution
+from wsn.logging.progress import progress_bar
+from wsn.losses import counted
+from wsn.quality import quality_of
+from wsn.run.folder import read_config
+from wsn.run.known import choose, known_rows
+from wsn.run.search import Evaluator
+from wsn.run.train import quiet
+from wsn.subnet import Subnet
+
+Row = dict[str, Any]
+ELASTIC = "elastic"
+
+
+def export_run(cfg: DictConfig) -> Path:
+    """Export what ``cfg.subnet`` names of the run ``cfg.run``, in each format of ``cfg.format``.
+
+    BN statistics are calibrated first. Every file is read back and its accuracy measured beside the supernet's.
+
+    Args:
+        cfg: as conf/export.yaml.
+
+    Returns:
+        the folder, with ``index.json`` and ``README.md``.
+
+    Raises:
+        WsnError: not a run folder, an unknown subnet or format, a network that a format cannot hold.
+    """
+    quiet()
+    formats = [cfg.format] if isinstance(cfg.format, str) else list(cfg.format)
+    check_formats(formats, [ELASTIC])
+    found = chosen_rows(cfg.run, cfg.subnet, cfg.search)
+    evaluator = Evaluator(cfg.run, cfg.split, True, data=cfg.data)
+    net = evaluator.net
+    subnets = [net.space.find(r) if isinstance(r, str) else net.space.find(r["arch"]) for r in found]
+    folder = Path(cfg.out or Path(cfg.run) / "export" / _name(cfg.subnet, subnets))
+    rows = evaluator.rows(subnets)
+    latency = Latency(**cfg.latency)
+    views = calibrated_views(net, subnets, evaluator.calibration(), evaluator.channels_last)
+    for r, subnet in zip(rows, subnets):
+        r["latency_ms"] = latency(net, subnet)
+    exports: list[Row] = []
+    plain = [name for name in formats if name != ELASTIC]
+    with progress_bar(len(subnets) * len(plain), "Exporting") as advance:
+        for r, subnet, view in zip(rows, subnets, views):
+            for name in plain:
+                where = folder / name if len(subnets) == 1 else folder / subnet.id / name
+                export = FORMATS[name](_source(evaluator, subnet, view, r), where)
+                exports.append(_measured(evaluator, subnet, export, name, r, folder))
+                advance()
+    if ELASTIC in formats:
+        path = save_elastic(net, views, rows, read_config(cfg.run), folder / ELASTIC)
+        exports.append({"id": f"{len(rows)} subnets", "format": ELASTIC, "path": ELASTIC, "bytes": file_size(path)})
+    card = model_card(cfg, rows, exports, latency.hardware())
+    index = {"subnets": rows, "exports": exports, "hardware": latency.hardware()}
+    (folder / "index.json").write_text(json.dumps(index, indent=1))
+    (folder / "README.md").write_text(card)
+    print(card)
+    rank_zero_info(f"Written: {folder}")
+    return folder
+
+
+def chosen_rows(run: str | Path, spec: Any, search: str | None = None) -> list[Any]:
+    """Return the rows of subnets that ``spec`` names, or the spec as JSON where it describes one."""
+    if isinstance(spec, DictConfig):
+        return [json.dumps(OmegaConf.to_container(spec))]
+    if spec == "front" or str(spec).partition("@")[0] == "best":
+        return choose(known_rows(run, search), spec)
+    if spec in ("largest", "smallest", "middle") or str(spec).lstrip().startswith("{") or str(spec).endswith(".json"):
+        return [spec]
+    known = [r for r in known_rows(run, search) if r["id"] == str(spec)]
+    if not known:
+        raise WsnError(
+            f"subnet={spec}: not the id of an evaluated subnet. Allowed are an id of {run}'s searches, best, "
+            "best@macs<=2e8, front, largest, smallest, middle, a .json file, or choices such as '{depth: 2}'"
+        )
+    return known[:1]
+
+
+def model_card(cfg: DictConfig, rows: Sequence[Row], exports: Sequence[Row], hardware: dict[str, Any]) -> str:
+    """Return a model card in Markdown: the Pareto table, and the files."""
+    quality = quality_of(rows)
+    library = "transformers" if quality.key == "bits_per_byte" else "timm"
+    subnets = [
+        (f"`{r['id']}`", f"{r['macs'] / 1e6:.2f}", f"{r['params'] / 1e6:.3f}", f"{r['params'] * 4e-6:.2f}",
+         f"{r['latency_ms']:.2f}", f"{quality.shown(r):.2f}")
+        for r in sorted(rows, key=lambda r: r["macs"])
+    ]  # fmt: skip
+    head = ("subnet", "MACs (M)", "params (M)", "MB", "latency (ms)", f"{quality.label}, {cfg.split}")
+    files = []
+    for e in exports:
+        both = (f"{quality.scale * e[key]:.2f}" if key in e else "" for key in ("measured", "supernet"))
+        files.append((f"`{e['id']}`", e["format"], e["path"], f"{e['bytes'] * 1e-6:.2f}", *both))
+    return "\n".join([
+        "---", f"library_name: {library}", "tags: [weight-shared, once-for-all]", "---",
+        f"# Subnets of {Path(cfg.run).name}", "",
+        *_table(head, subnets), "",
+        f"Latency: median of one forward, {hardware['runtime']}, {hardware['threads']} thread(s), batch "
+        f"{hardware['batch']}, on {hardware['name']}.", "",
+        *_table(("subnet", "format", "file", "MB", f"{quality.label} of the file", "of the supernet"), files), "",
+    ])  # fmt: skip
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a table in Markdown."""
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+
+
+def _source(evaluator: Evaluator, subnet: Subnet, view: nn.Module, about: Row) -> Source:
+    """Return the network with tensors of its own, and real inputs."""
+    network = evaluator.net.extract(subnet)
+    for part, calibrated in zip(network.modules(), view.modules(), strict=True):
+        part._buffers.update({n: b.clone() for n, b in calibrated._buffers.items() if b is not None})
+    if evaluator.net.in_chans:
+        examples = [at_resolution(x, subnet).contiguous() for x in evaluator.calibration()[:4]]
+    else:
+        examples = [inputs[:4] for inputs, _ in evaluator.batches()[:2]]
+    shape = list(examples[0].shape[1:])
+    described: Row = {key: about[key] for key in ("id", "macs", "params")}
+    described.update(subnet=json.loads(subnet.to_json()), input=shape)
+    tokenizer = getattr(evaluator.data, "tokenizer", None)
+    return Source(network.eval(), examples, described, None if isinstance(tokenizer, str) else tokenizer)
+
+
+@torch.no_grad()
+def _measured(evaluator: Evaluator, subnet: Subnet, export: Export, name: str, row: Row, folder: Path) -> Row:
+    """Measure what was written on the split."""
+    quality = quality_of([row])
+    metrics = evaluator.data.metrics()
+    run: Callable[[Tensor], Tensor] = export.run
+    for inputs, labels in evaluator.batches():
+        metrics.update(*counted(run(at_resolution(inputs, subnet) if inputs.is_floating_point() else inputs), labels))
+    measured = metrics.results()
+    path = export.path.relative_to(folder)
+    found = {"id": subnet.id, "format": name, "path": str(path), "bytes": file_size(export.path)}
+    return {**found, "measured": measured[quality.key], "supernet": row[quality.key], "metrics": measured}
+
+
+def _name(spec: Any, subnets: Sequence[Subnet]) -> str:
+    return "front" if spec == "front" else subnets[0].id

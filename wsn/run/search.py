@@ -1,0 +1,286 @@
+"""Search the subnets of a finished or running run."""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import suppress
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from wsn.config import build
+from wsn.cost_models.base import CostModel
+from wsn.errors import WsnError, listed
+from wsn.evaluation import Candidate, evaluate, row
+from wsn.logging.plots import MACS, Axis, plot_front
+from wsn.logging.progress import progress_bar
+from wsn.logging.results import print_results
+from wsn.pareto import Front
+from wsn.prefix import prefix_order
+from wsn.quality import DIRECTIONS, quality_of_metrics
+from wsn.run.evaluate import load_supernet
+from wsn.run.folder import CONFIG, read_config
+from wsn.run.train import quiet
+from wsn.search.constraint import Constraint
+from wsn.search.problem import Problem, Row, Spent, check_objectives
+from wsn.search.store import RowFile
+from wsn.subnet import Subnet
+
+# What does not change which subnets a search comes to.
+_FREE = ("run", "evaluations", "group", "workers", "name", "paths", "data")
+
+
+def search_run(cfg: DictConfig) -> Front:
+    """Search the run ``cfg.run``; results are in ``<run>/search/<name>``, where the same command goes on.
+
+    Every evaluation is appended to ``evaluations.csv`` as soon as it is known; ``front.json`` and ``front.png`` are
+    written at the end, after Ctrl-C too.
+
+    Args:
+        cfg: as conf/search.yaml.
+
+    Returns:
+        the front within the constraints.
+
+    Raises:
+        WsnError: not a run folder, a corrupt checkpoint, unknown objectives, or no subnet within the constraints.
+    """
+    quiet()
+    if cfg.split not in ("val", "test"):
+        raise WsnError(f"split must be val or test. Received {cfg.split!r}")
+    folder = search_folder(cfg)
+    evaluator = Evaluator(cfg.run, cfg.split, cfg.calibrate, cfg.group, cfg.data)
+    costs = {name: build(node) for name, node in cfg.cost.items()}
+    rows = RowFile(folder / "evaluations.csv")
+    known = [(evaluator.net.space.find(r["arch"]), r) for r in rows.rows]
+    problem = Problem(
+        evaluator.net.space,
+        evaluator if not cfg.workers else Workers(cfg, cfg.workers),
+        _cost_functions(costs, evaluator.net, folder),
+        _objectives(cfg, costs, evaluator.metric_names),
+        Constraint.parse_all(_plain(cfg.constraints)),
+        cfg.evaluations,
+        cfg.seed,
+        known,
+    )
+    check_objectives(problem, [*evaluator.metric_names, *(rows.rows[0] if rows.rows else ())])
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(cfg, folder / CONFIG)
+    strategy = build({key: value for key, value in cfg.search.items() if key != "name"})
+    try:
+        _run(problem, strategy, rows, cfg.search.name)
+    except KeyboardInterrupt:
+        print(f"Interrupted after {len(rows.rows)} evaluations; the same command goes on", file=sys.stderr)
+        _finish(problem, costs, folder, cfg)
+        sys.exit(130)
+    return _finish(problem, costs, folder, cfg)
+
+
+def search_folder(cfg: DictConfig) -> Path:
+    """Return the folder of a search: its name, or its strategy and a digest of its settings."""
+    settings = {key: value for key, value in cfg.items() if key not in _FREE}
+    text = OmegaConf.to_yaml(OmegaConf.create(settings), sort_keys=True)
+    name = cfg.name or f"{cfg.search.name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+    return Path(cfg.run) / "search" / name
+
+
+class Evaluator:
+    """Evaluates subnets of a run on one of its splits, in groups that share what they have in common.
+
+    Args:
+        folder: the run folder.
+        split: ``val`` or ``test``.
+        calibrate: recompute BN statistics of each subnet.
+        group: subnets evaluated together.
+        data: single values of the run's data config.
+    """
+
+    def __init__(
+        self, folder: str | Path, split: str = "val", calibrate: bool = True, group: int = 16, data: Any = None
+    ):
+        saved = read_config(folder)
+        for key, value in (data or {}).items():
+            if key not in saved.data:
+                raise WsnError(f"data.{key} is not an option of this run's data; it has {listed(saved.data)}")
+            saved.data[key] = value
+        self.net = load_supernet(folder, saved)
+        self.data = build(saved.data)
+        self.split = split
+        self.group = max(1, group)
+        self.channels_last = saved.channels_last
+        self.metric_names = self.data.metrics().names
+        self._calibrate = calibrate
+        self._batches: list | None = None
+
+    def __call__(self, subnets: Sequence[Subnet]) -> Iterator[tuple[Subnet, Row]]:
+        """Yield (subnet, row) group by group."""
+        for group in self.groups(subnets):
+            yield from zip(group, self.rows(group))
+
+    def groups(self, subnets: Sequence[Subnet]) -> list[list[Subnet]]:
+        """Divide subnets into groups of similar ones."""
+        ordered = [subnets[i] for i in prefix_order(self.net, subnets)]
+        return [ordered[i : i + self.group] for i in range(0, len(ordered), self.group)]
+
+    def rows(self, subnets: Sequence[Subnet]) -> list[Row]:
+        """Evaluate subnets together."""
+        found = evaluate(
+            self.net,
+            subnets,
+            self.batches(),
+            self.calibration() if self._calibrate else None,
+            self.data.metrics,
+            self.channels_last,
+        )
+        return [row(self.net, Candidate("search", s), m, split=self.split) for s, m in zip(subnets, found)]
+
+    def batches(self) -> list:
+        """Return the batches of the split; they are kept, because every group sees the same ones."""
+        if self._batches is None:
+            self._batches = list(self.data.test_dataloader() if self.split == "test" else self.data.val_dataloader())
+        return self._batches
+
+    def calibration(self) -> list:
+        """Return the training images for BN calibration."""
+        return self.data.calibration_batches()
+
+
+class Workers:
+    """Evaluates groups of subnets in several processes, each with its own copy of the run.
+
+    Args:
+        cfg: of the search.
+        count: of processes; they share the cores.
+    """
+
+    def __init__(self, cfg: DictConfig, count: int):
+        threads = max(1, (os.cpu_count() or 1) // count)
+        self.group = max(1, cfg.group)
+        options = (str(cfg.run), cfg.split, cfg.calibrate, cfg.group, _plain(cfg.data))
+        self._pool = ProcessPoolExecutor(count, get_context("spawn"), _start_worker, (threads, options))
+
+    def __call__(self, subnets: Sequence[Subnet]) -> Iterator[tuple[Subnet, Row]]:
+        """Yield (subnet, row) as groups are ready."""
+        ordered = sorted(subnets, key=lambda s: s.to_json())
+        groups = [ordered[i : i + self.group] for i in range(0, len(ordered), self.group)]
+        jobs = {self._pool.submit(_work, [s.to_json() for s in group]): group for group in groups}
+        try:
+            for job in as_completed(jobs):
+                yield from zip(jobs[job], job.result())
+        except BaseException:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+_worker: Evaluator
+
+
+def _start_worker(threads: int, options: tuple) -> None:
+    global _worker
+    torch.set_num_threads(threads)
+    _worker = Evaluator(*options)
+
+
+def _work(texts: list[str]) -> list[Row]:
+    return _worker.rows([_worker.net.space.find(text) for text in texts])
+
+
+def _run(problem: Problem, strategy: Any, rows: RowFile, name: str) -> None:
+    """Search until the evaluations are spent, and show how far it is."""
+    total, reference = problem.evaluations, _reference(problem)
+    with progress_bar(total, f"Searching ({name})", done=len(rows.rows)) as advance:
+
+        def keep(new: Row) -> None:
+            rows.append(new)
+            try:
+                volume = problem.front().hypervolume(reference) / _box(reference)
+                advance(f"Searching ({name}), hypervolume {100 * volume:.2f}")
+            except WsnError:  # a metric that is not a number
+                advance()
+
+        problem.on_row = keep
+        with suppress(Spent):
+            strategy.run(problem)
+
+
+def _reference(problem: Problem) -> dict[str, float]:
+    """Return the worst values that count: the largest subnet's costs, and knowing nothing."""
+    largest = problem.cost(problem.space.max())
+    worst = {"bits_per_byte": 8.0, "perplexity": 1e4, "loss": 10.0}
+    return {
+        key: largest[key] if key in largest else (worst.get(key, 1.0) if direction == "min" else 0.0)
+        for key, direction in problem.objectives.items()
+    }
+
+
+def _box(reference: dict[str, float]) -> float:
+    """Return the largest possible hypervolume: from nothing to the reference."""
+    box = 1.0
+    for value in reference.values():
+        box *= abs(value) or 1.0
+    return box
+
+
+def _objectives(cfg: DictConfig, costs: dict[str, CostModel], metrics: Sequence[str]) -> dict[str, str]:
+    if cfg.objectives is None:
+        quality = quality_of_metrics(metrics)
+        return {next(iter(costs)): "min", quality.key: quality.direction}
+    wanted = _plain(cfg.objectives)
+    # names alone: costs are minimised, metrics have a direction
+    found = wanted if isinstance(wanted, dict) else {key: DIRECTIONS.get(key, "min") for key in wanted}
+    return dict(sorted(found.items(), key=lambda item: item[0] in metrics))  # the last one is a metric
+
+
+def _cost_functions(costs: dict[str, CostModel], net: Any, folder: Path) -> dict[str, Callable[[Subnet], float]]:
+    """Return functions of a subnet; what is measured is kept on the disk, so that a search can be repeated exactly."""
+    return {name: _remembered(model, net, folder / f"{name}.csv") for name, model in costs.items()}
+
+
+def _remembered(model: CostModel, net: Any, path: Path) -> Callable[[Subnet], float]:
+    if model.hardware() is None:
+        return lambda subnet: model(net, subnet)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = RowFile(path)
+    known = {r["id"]: r["value"] for r in file.rows}
+    path.with_suffix(".json").write_text(json.dumps(model.hardware(), indent=1))
+
+    def measured(subnet: Subnet) -> float:
+        if subnet.id not in known:
+            known[subnet.id] = model(net, subnet)
+            file.append({"id": subnet.id, "value": known[subnet.id]})
+        return known[subnet.id]
+
+    return measured
+
+
+def _finish(problem: Problem, costs: dict[str, CostModel], folder: Path, cfg: DictConfig) -> Front:
+    front = problem.front()
+    if not problem.results():
+        return front
+    if not len(front):
+        raise WsnError(
+            f"None of the {len(problem.results())} evaluated subnets keeps to {listed(problem.constraints)}; they are "
+            f"in {folder / 'evaluations.csv'}. Relax a constraint, or search longer with evaluations=..."
+        )
+    front.to_json(folder / "front.json")
+    first, last = list(problem.objectives)[0], list(problem.objectives)[-1]
+    rows = [{**r, "on_front": r in front} for r in problem.results()]
+    if first in costs and last == quality_of_metrics(list(rows[0])).key:
+        axis = Axis(first, costs[first].label, costs[first].scale) if first != MACS.key else MACS
+        flat = Front(front, {first: problem.objectives[first], last: problem.objectives[last]})
+        title = f"{cfg.search.name}: {len(rows)} subnets, {cfg.split} split"
+        plot_front(rows, flat.rows, folder / "front.png", title, axis)
+    print_results([{**r, "on_front": True} for r in front])
+    rank_zero_info(f"Written: {folder}")
+    return front
+
+
+def _plain(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig | ListConfig) else node

@@ -1,0 +1,1 @@
+"""Searching a trained supernet for subnets: strategies, predictors, and how good a ranking is."""

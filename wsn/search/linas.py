@@ -1,0 +1,82 @@
+"""Predictor-assisted search: a genetic algorithm on predictions, real evaluations of its picks, repeated."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from wsn.search.nsga import NSGA
+from wsn.search.predictors import Predictor
+from wsn.search.problem import Problem
+from wsn.search.strategies import Strategy
+from wsn.subnet import Subnet
+
+
+class PredictorAssisted(Strategy):
+    """Evaluate a few random subnets; then again and again learn from all, search the predictions, evaluate the picks.
+
+    Costs are exact in the inner search, only metrics are predicted.
+
+    Args:
+        start: random subnets to begin with.
+        picks: evaluated in each round.
+        model: of the predictor, see :class:`wsn.search.predictors.Predictor`.
+        optimism: deviations by which a prediction is taken to be better than its mean.
+        population: of the inner NSGA-II.
+        generations: of the inner NSGA-II.
+
+    Source: LINAS, Cummings et al. 2022, arXiv:2205.10358, §3. Differs from the paper: by default a Gaussian process on
+    choices and costs; picks are spread by crowding distance, over subnets that are not evaluated yet.
+    """
+
+    def __init__(
+        self,
+        start: int = 24,
+        picks: int = 8,
+        model: str = "gaussian_process",
+        optimism: float = 0.5,
+        population: int = 60,
+        generations: int = 20,
+    ):
+        self.start = start
+        self.picks = picks
+        self.model = model
+        self.optimism = optimism
+        self.inner = NSGA(population)
+        self.generations = generations
+
+    def run(self, problem: Problem) -> None:
+        first = max(4, min(self.start, problem.evaluations // 2))
+        problem.evaluate([problem.sample() for _ in range(first)])
+        while True:
+            picks = self._picks(problem)
+            problem.evaluate(picks or [problem.sample() for _ in range(self.picks)])
+
+    def _picks(self, problem: Problem) -> list[Subnet]:
+        """Return subnets whose predictions are best, not evaluated yet."""
+        predictors = self._learn(problem)
+
+        def points(subnets: Sequence[Subnet]) -> np.ndarray:
+            columns = []
+            for key, direction in problem.objectives.items():
+                if key in problem.costs:
+                    column = np.array([problem.cost(s)[key] for s in subnets])
+                    columns.append(column if direction == "min" else -column)
+                else:
+                    mean, deviation = predictors[key].predict(subnets)
+                    columns.append((mean if direction == "min" else -mean) - self.optimism * deviation)
+            return np.stack(columns, axis=1)
+
+        best = [s for s, row in problem.rows.items() if row in problem.front()]
+        found = self.inner.best_predicted(problem, points, self.generations, best)
+        return [s for s in dict.fromkeys(found) if s not in problem.rows][: self.picks]
+
+    def _learn(self, problem: Problem) -> dict[str, Predictor]:
+        subnets = list(problem.rows)
+        costs = [lambda s, name=name: problem.cost(s)[name] for name in problem.costs]
+        return {
+            key: Predictor(problem.space, self.model, costs, seed=problem.seed).fit(
+                subnets, [problem.rows[s][key] for s in subnets]
+            )
+            for key in problem.objectives
+            if key not in problem.costs
+        }
