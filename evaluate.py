@@ -1,9 +1,11 @@
 """Evaluate subnets of a run: ``python evaluate.py run=outputs/train/...``."""
 
+import sys
+
 import hydra
 from omegaconf import DictConfig
 
-from wsn.config import main_errors
+from wsn.config import main_errors, quoted
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
@@ -19,4 +21,5 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    sys.argv[1:] = quoted(sys.argv[1:])
     main()

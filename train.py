@@ -1,15 +1,19 @@
 """Train a supernet: ``python train.py method=ofa backbone=mobilenet``."""
 
+import sys
+
 import hydra
 from omegaconf import DictConfig
 
-from wsn.config import check, main_errors
+from wsn.config import check, main_errors, quoted
+from wsn.run.finetune import adopt_run
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 @main_errors
 def main(cfg: DictConfig) -> float | None:
     """Check the config at once, then import what is heavy and train."""
+    cfg = adopt_run(cfg)
     check(cfg)
     from wsn.run.train import train
 
@@ -17,4 +21,5 @@ def main(cfg: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
+    sys.argv[1:] = quoted(sys.argv[1:])
     main()

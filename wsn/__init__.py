@@ -15,6 +15,7 @@ from wsn import _torchvision
 if TYPE_CHECKING:
     from wsn.cost import Cost, cost
     from wsn.dimension import Dimension
+    from wsn.elastic_predictor import ElasticPredictor
     from wsn.errors import WsnError
     from wsn.factory import create_supernet, list_supernets
     from wsn.pareto import Front
@@ -30,6 +31,7 @@ _torchvision.install()
 _HOME = {
     "Cost": "wsn.cost",
     "Dimension": "wsn.dimension",
+    "ElasticPredictor": "wsn.elastic_predictor",
     "Front": "wsn.pareto",
     "SearchSpace": "wsn.space",
     "Subnet": "wsn.subnet",
@@ -43,6 +45,7 @@ _HOME = {
 __all__ = [
     "Cost",
     "Dimension",
+    "ElasticPredictor",
     "Front",
     "SearchSpace",
     "Subnet",

@@ -1,4 +1,4 @@
-"""``python -m wsn list``: what there is to choose from; ``python -m wsn lm-eval``: benchmarks of a language model."""
+"""``python -m wsn list``: what there is to choose from; ``latency-table`` and ``lm-eval``: measure a run or a model."""
 
 import argparse
 import sys
@@ -9,7 +9,19 @@ from rich.table import Table
 
 from wsn.errors import WsnError, listed
 
-GROUPS = ("method", "sampler", "data", "optim", "scheduler", "evaluation", "trainer", "logger", "experiment")
+GROUPS = (
+    "method",
+    "sampler",
+    "data",
+    "optim",
+    "scheduler",
+    "evaluation",
+    "trainer",
+    "logger",
+    "search",
+    "cost",
+    "experiment",
+)
 
 
 def header(path: Path) -> str:
@@ -67,7 +79,13 @@ def main(argv: list[str] | None = None) -> int:
     lister.add_argument("group", nargs="*", help=f"only these: backbone, {', '.join(GROUPS)}")
     lister.add_argument("--conf", default="conf", type=Path, help="the config folder")
     commands.add_parser("lm-eval", help="lm-eval's tasks on a subnet of a language model", add_help=False)
+    table = "latencies of the blocks of a run's supernet on this device"
+    commands.add_parser("latency-table", help=table, add_help=False)
     args, rest = parser.parse_known_args(argv)
+    if args.command == "latency-table":
+        from wsn.run.latency_table import main as latency_table
+
+        return latency_table(rest)
     if args.command == "lm-eval":
         from wsn.run.lm_eval import main as lm_eval
 

@@ -41,9 +41,16 @@ def save_elastic(
     else:
         net.model.save_pretrained(folder / LANGUAGE)
     OmegaConf.save(saved, folder / CONFIG)
-    found = {f"{row['id']}/{name}": t.contiguous() for row, v in zip(rows, views) for name, t in statistics(v).items()}
-    save_file(found, folder / STATISTICS)
-    (folder / INDEX).write_text(json.dumps({"members": list(rows)}, indent=1))
+    stored: dict[str, Tensor] = {}
+    names: dict[int, str] = {}  # members that begin alike have statistics in common: each is stored once
+    same: dict[str, str] = {}
+    for row, view in zip(rows, views):
+        for name, tensor in statistics(view).items():
+            full = f"{row['id']}/{name}"
+            same[full] = names.setdefault(tensor.data_ptr(), full)
+            stored[same[full]] = tensor.contiguous()
+    save_file(stored, folder / STATISTICS)
+    (folder / INDEX).write_text(json.dumps({"members": list(rows), "statistics": same}, indent=1))
     return folder
 
 
@@ -61,8 +68,9 @@ def load_elastic(folder: str | Path) -> tuple[Supernet, list[tuple[dict[str, Any
         )
     try:
         cfg: Any = OmegaConf.load(folder / CONFIG)
-        rows = json.loads((folder / INDEX).read_text())["members"]
-        found = load_file(folder / STATISTICS)
+        index = json.loads((folder / INDEX).read_text())
+        stored = load_file(folder / STATISTICS)
+        rows, found = index["members"], {name: stored[first] for name, first in index["statistics"].items()}
         weights = load_file(folder / WEIGHTS) if (folder / WEIGHTS).exists() else None
     except Exception as error:  # of YAML, JSON, files, safetensors
         raise WsnError(f"The exported front {folder} is corrupt: {type(error).__name__}: {error}") from error

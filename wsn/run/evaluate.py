@@ -4,17 +4,18 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from wsn.callbacks.checkpoint import load_checkpoint
 from wsn.config import build
 from wsn.errors import WsnError
 from wsn.evaluation import Candidate, candidates, evaluate, row
 from wsn.logging.progress import progress_bar
-from wsn.logging.results import print_results, read_results
+from wsn.logging.results import print_results
 from wsn.pareto import Front, write_csv
 from wsn.quality import quality_of
 from wsn.run.folder import checkpoint_of, read_config
+from wsn.run.known import subnet_specs
 from wsn.run.train import make_supernet, quiet
 from wsn.supernet import Supernet
 
@@ -77,8 +78,5 @@ def load_supernet(folder: str | Path, cfg: DictConfig | None = None) -> Supernet
 def _chosen(cfg: DictConfig, net: Supernet, saved: DictConfig, folder: Path) -> list[Candidate]:
     if cfg.subnet is None:
         return candidates(net, saved.evaluation.named, cfg.panel, saved.evaluation.seed)
-    if isinstance(cfg.subnet, str) and (folder / "subnets.csv").exists():
-        for known in read_results(folder):
-            if known["id"] == cfg.subnet:
-                return [Candidate(known["kind"], net.space.find(known["arch"]))]
-    return [Candidate("given", net.space.find(cfg.subnet))]
+    spec = OmegaConf.to_container(cfg.subnet) if isinstance(cfg.subnet, DictConfig) else cfg.subnet
+    return [Candidate("given", net.space.find(found)) for found in subnet_specs(folder, spec)]

@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from wsn.cost_models.latency import Latency
-from wsn.errors import WsnError
 from wsn.evaluation import calibrated_views
 from wsn.export.elastic import save_elastic
 from wsn.export.formats import FORMATS, Export, Source, check_formats
@@ -21,8 +20,8 @@ from wsn.logging.progress import progress_bar
 from wsn.losses import counted
 from wsn.quality import quality_of
 from wsn.run.folder import read_config
-from wsn.run.known import choose, known_rows
-from wsn.run.search import Evaluator
+from wsn.run.known import subnet_specs
+from wsn.run.search import Evaluator, _plain
 from wsn.run.train import quiet
 from wsn.subnet import Subnet
 
@@ -47,10 +46,10 @@ def export_run(cfg: DictConfig) -> Path:
     quiet()
     formats = [cfg.format] if isinstance(cfg.format, str) else list(cfg.format)
     check_formats(formats, [ELASTIC])
-    found = chosen_rows(cfg.run, cfg.subnet, cfg.search)
+    specs = subnet_specs(cfg.run, _plain(cfg.subnet), cfg.search)
     evaluator = Evaluator(cfg.run, cfg.split, True, data=cfg.data)
     net = evaluator.net
-    subnets = [net.space.find(r) if isinstance(r, str) else net.space.find(r["arch"]) for r in found]
+    subnets = [net.space.find(spec) for spec in specs]
     folder = Path(cfg.out or Path(cfg.run) / "export" / _name(cfg.subnet, subnets))
     rows = evaluator.rows(subnets)
     latency = Latency(**cfg.latency)
@@ -76,23 +75,6 @@ def export_run(cfg: DictConfig) -> Path:
     print(card)
     rank_zero_info(f"Written: {folder}")
     return folder
-
-
-def chosen_rows(run: str | Path, spec: Any, search: str | None = None) -> list[Any]:
-    """Return the rows of subnets that ``spec`` names, or the spec as JSON where it describes one."""
-    if isinstance(spec, DictConfig):
-        return [json.dumps(OmegaConf.to_container(spec))]
-    if spec == "front" or str(spec).partition("@")[0] == "best":
-        return choose(known_rows(run, search), spec)
-    if spec in ("largest", "smallest", "middle") or str(spec).lstrip().startswith("{") or str(spec).endswith(".json"):
-        return [spec]
-    known = [r for r in known_rows(run, search) if r["id"] == str(spec)]
-    if not known:
-        raise WsnError(
-            f"subnet={spec}: not the id of an evaluated subnet. Allowed are an id of {run}'s searches, best, "
-            "best@macs<=2e8, front, largest, smallest, middle, a .json file, or choices such as '{depth: 2}'"
-        )
-    return known[:1]
 
 
 def model_card(cfg: DictConfig, rows: Sequence[Row], exports: Sequence[Row], hardware: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """What a run and its searches have found out about subnets; pure Python."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ from wsn.quality import quality_of
 from wsn.search.constraint import Constraint
 
 
-def known_rows(folder: str | Path, search: str | None = None) -> list[Row]:
+def known_rows(folder: str | Path, search: str | None = None, every: bool = False) -> list[Row]:
     """Return the evaluated subnets of a run, each once.
 
     Args:
         folder: the run folder.
         search: name of one of its searches; None: all searches, or the last evaluation of the run where there is none.
+        every: all searches and all evaluations.
 
     Raises:
         WsnError: no such search, or nothing was evaluated.
@@ -24,13 +26,13 @@ def known_rows(folder: str | Path, search: str | None = None) -> list[Row]:
     if search is not None and not searches:
         names = [p.parent.name for p in folder.glob("search/*/evaluations.csv")]
         raise WsnError(
-            f"{folder} has no search {search!r}; it has {listed(names) or 'none'}. Run search.py run={folder}"
+            f"{folder} has no search {search!r}; it has {listed(names) or 'none'}. Run python search.py run={folder}"
         )
     rows = [row for path in searches for row in read_csv(path)]
-    if not rows and (folder / "subnets.csv").exists():
-        every = read_csv(folder / "subnets.csv")
-        last = every[-1:]
-        rows = [r for r in every if (r["split"], r["step"]) == (last[0]["split"], last[0]["step"])]
+    if (every or not rows) and (folder / "subnets.csv").exists():
+        own = read_csv(folder / "subnets.csv")
+        last = own[-1] if own else {}
+        rows += [r for r in own if every or (r["split"], r["step"]) == (last["split"], last["step"])]
     if not rows:
         raise WsnError(f"{folder} has no evaluated subnets yet. Run python search.py run={folder}")
     return list({row["id"]: row for row in rows}.values())
@@ -44,6 +46,33 @@ def check_spec(spec: Any) -> None:
     """
     if isinstance(spec, str) and spec.startswith("best@"):
         Constraint.parse_all(spec.removeprefix("best@"))
+
+
+def subnet_specs(folder: str | Path, spec: Any, search: str | None = None) -> list[str]:
+    """Return what :meth:`wsn.space.SearchSpace.find` takes, for each subnet that a user's ``spec`` names.
+
+    Args:
+        folder: the run folder.
+        spec: ``best``, ``best@<constraints>``, ``front``, an id, or what ``find`` takes itself.
+        search: see :func:`known_rows`.
+
+    Raises:
+        WsnError: nothing known has this id, or is within the constraints.
+    """
+    if not isinstance(spec, str):
+        return [json.dumps(spec)]
+    if spec == "front" or spec.partition("@")[0] == "best":
+        return [row["arch"] for row in choose(known_rows(folder, search), spec)]
+    if spec in ("largest", "smallest", "middle") or spec.lstrip().startswith("{") or spec.endswith(".json"):
+        return [spec]
+    found = [row["arch"] for row in known_rows(folder, search, every=True) if row["id"] == spec]
+    if not found:
+        raise WsnError(
+            f"subnet={spec}: not the id of an evaluated subnet. Allowed are an id of {folder}'s searches or "
+            "subnets.csv, best, best@macs<=2e8, front, largest, smallest, middle, a .json file, or choices such as "
+            "'{depth: 2}'"
+        )
+    return found[:1]
 
 
 def choose(rows: list[Row], spec: str) -> list[Row]:

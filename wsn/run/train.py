@@ -16,6 +16,7 @@ from wsn.callbacks.pareto_logging import ParetoLogging
 from wsn.config import build
 from wsn.module import SupernetModule
 from wsn.run.budget import images_for
+from wsn.run.finetune import load_start
 from wsn.run.folder import checkpoint_of, open_run, save_config
 from wsn.schedule import total_epochs
 
@@ -48,6 +49,8 @@ def train(cfg: DictConfig) -> float | None:
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build(cfg.data)
     module = make_module(cfg)
+    if cfg.get("run") and not cfg.resume:
+        load_start(cfg, module)
     if cfg.budget_gmacs and not cfg.resume:
         _keep_to_budget(cfg, module, data)
     save_config(cfg, folder)

@@ -1,0 +1,53 @@
+"""Starting a run from a subnet of another one."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from wsn.errors import WsnError
+from wsn.run.folder import read_config
+from wsn.run.known import subnet_specs
+
+
+def adopt_run(cfg: DictConfig) -> DictConfig:
+    """Give a run of ``method=finetune`` the backbone, data and subnet of the run that it starts from; others as is.
+
+    Raises:
+        WsnError: not a run folder, or no such subnet.
+    """
+    if OmegaConf.is_missing(cfg, "run"):
+        raise WsnError("run has no value: method=finetune starts from a finished run. Pass run=outputs/train/...")
+    if cfg.get("run") is None or cfg.resume:
+        return cfg
+    saved = read_config(cfg.run)
+    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    groups = [key for key in ("backbone", "data") if any(o.startswith(f"{key}=") for o in given)]
+    if groups:
+        raise WsnError(
+            f"{groups[0]}=... cannot be chosen with method=finetune: it is that of run={cfg.run}; leave it out"
+        )
+    values = {o.lstrip("+").partition("=")[0] for o in given}
+    for group in ("backbone", "data"):
+        adopted = saved[group]
+        for key in values:
+            if key.startswith(f"{group}."):
+                OmegaConf.update(adopted, key.removeprefix(f"{group}."), OmegaConf.select(cfg, key))
+        cfg[group] = adopted
+    cfg.channels_last = saved.channels_last
+    (cfg.subnet,) = subnet_specs(cfg.run, _plain(cfg.subnet))[:1]
+    return cfg
+
+
+def load_start(cfg: DictConfig, module: Any) -> None:
+    """Load the weights of the subnet that a run starts from."""
+    from wsn.run.evaluate import load_supernet
+
+    net = load_supernet(Path(cfg.run))
+    subnet = net.space.find(cfg.subnet)
+    module.supernet.model.load_state_dict(net.extract(subnet).state_dict())
+
+
+def _plain(node: Any) -> Any:
+    return OmegaConf.to_container(node) if isinstance(node, DictConfig) else node

@@ -1,0 +1,89 @@
+"""``python -m wsn latency-table run=... device=cpu``: measure the blocks of a supernet once on this device."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from wsn.errors import WsnError, listed
+
+OPTIONS: dict[str, Any] = {
+    "run": None,  # run folder; its supernet is measured
+    "device": "cpu",  # or cuda
+    "runtime": "eager",  # or compile, onnxruntime
+    "threads": 1,
+    "batch": 1,
+    "channels_last": False,
+    "min_seconds": 0.05,  # of each block
+    "check": 10,  # subnets measured as a whole, for the error of the sums
+    "out": None,  # file; by default latency_<device>_<runtime>.json in the run folder
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line."""
+    if not arguments or any(a in ("-h", "--help") for a in arguments):
+        print(f"{__doc__}\n\nOptions, as key=value: {OmegaConf.to_yaml(OPTIONS)}")
+        return 0
+    try:
+        build_table(read_options(arguments))
+    except WsnError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def read_options(arguments: Sequence[str]) -> dict[str, Any]:
+    """Read key=value options.
+
+    Raises:
+        WsnError: an unknown key, no value, or no run folder.
+    """
+    try:
+        given: Any = OmegaConf.to_container(OmegaConf.from_dotlist(list(arguments)))
+    except OmegaConfBaseException as error:
+        raise WsnError(f"Options are key=value. Received {' '.join(arguments)}: {error}") from error
+    unknown = [key for key in given if key not in OPTIONS]
+    if unknown:
+        raise WsnError(f"Unknown option {unknown[0]!r}. Allowed are {listed(OPTIONS)}")
+    if not given.get("run"):
+        raise WsnError("run has no value. Pass the folder of a run: run=outputs/train/...")
+    from wsn.run.folder import read_config
+
+    read_config(given["run"])
+    return {**OPTIONS, **given}
+
+
+def build_table(options: dict[str, Any]) -> Path:
+    """Measure, compare with whole networks, and write the table."""
+    from wsn.cost_models.latency import Latency
+    from wsn.cost_models.table import LatencyTable, parts_of_space
+    from wsn.logging.progress import progress_bar
+    from wsn.run.evaluate import load_supernet
+    from wsn.runtimes import Device
+
+    device = Device(options["device"], options["threads"], options["runtime"], options["channels_last"])
+    net = load_supernet(options["run"])
+    parts = parts_of_space(net)
+    table, batch = LatencyTable(), options["batch"]
+    with progress_bar(len(parts), f"Measuring blocks ({device.runtime}, {device.device})") as advance:
+        table.measure(net, device, batch, parts, options["min_seconds"], advance)
+    rng = Random(0)
+    subnets = [net.space.sample(rng, (i + 0.5) / options["check"]) for i in range(options["check"])]
+    if len(subnets) > 1:
+        whole = Latency(device.device, device.runtime, device.threads, batch, 1, device.channels_last)
+        check = table.compare(net, subnets, whole)
+        print(
+            f"{len(parts)} blocks. Sums against {len(subnets)} whole networks: mean error {check['mean_error']:.1%}, "
+            f"largest {check['max_error']:.1%}, ratio {check['bias']:.2f}, Kendall tau {check['kendall_tau']:.2f}"
+        )
+    path = Path(options["out"] or Path(options["run"]) / f"latency_{device.device}_{device.runtime}.json")
+    table.save(path)
+    print(
+        f"Written: {path}\nUse it: python search.py run={options['run']} cost=latency_table cost.latency_ms.path={path}"
+    )
+    return path
