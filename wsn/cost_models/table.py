@@ -26,6 +26,12 @@ def key_of(part: Part) -> Key:
     return part.name, json.dumps(part.choice), "x".join(map(str, part.shape[1:]))
 
 
+def part_input(part: Part, batch: int = 1) -> torch.Tensor:
+    """Return an input of a part: random, or zeros for tokens."""
+    shape = (batch, *part.shape[1:])
+    return torch.randn(shape) if part.dtype.is_floating_point else torch.zeros(shape, dtype=part.dtype)
+
+
 class LatencyTable(CostModel):
     """Milliseconds of the parts of one supernet on one device; a subnet's latency is the sum over its parts.
 
@@ -85,9 +91,7 @@ class LatencyTable(CostModel):
         for part in parts_of_space(net) if parts is None else parts:
             if key_of(part) not in self.entries:
                 module = detach_tree(net.part(part.name, part.choice))
-                shape = (batch, *part.shape[1:])
-                x = torch.randn(shape) if part.dtype.is_floating_point else torch.zeros(shape, dtype=part.dtype)
-                self.entries[key_of(part)] = device.latency(module, x, min_seconds)
+                self.entries[key_of(part)] = device.latency(module, part_input(part, batch), min_seconds)
             if on_part:
                 on_part()
         return self

@@ -20,6 +20,9 @@ OPTIONS: dict[str, Any] = {
     "channels_last": False,
     "min_seconds": 0.05,  # of each block
     "check": 10,  # subnets measured as a whole, for the error of the sums
+    "export": None,  # a folder: write the blocks as ONNX files for another device instead, see docs/latency.md
+    "measured": None,  # the measured.csv of such a folder: make the table of it
+    "name": "device",  # of the device that it was measured on
     "out": None,  # file; by default latency_<device>_<runtime>.json in the run folder
 }
 
@@ -59,16 +62,37 @@ def read_options(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def build_table(options: dict[str, Any]) -> Path:
-    """Measure, compare with whole networks, and write the table."""
-    from wsn.cost_models.latency import Latency
-    from wsn.cost_models.table import LatencyTable, parts_of_space
-    from wsn.logging.progress import progress_bar
+    """Measure here, or write what is measured elsewhere, or read what was measured there."""
+    if options["measured"]:
+        from wsn.cost_models.onnx_set import read_measured
+
+        return _save(read_measured(Path(options["measured"]), options["name"]), options, options["name"])
+    from wsn.cost_models.table import parts_of_space
     from wsn.run.evaluate import load_supernet
+
+    net = load_supernet(options["run"])
+    parts = parts_of_space(net)
+    return (_export if options["export"] else _measure)(net, parts, options)
+
+
+def _export(net: Any, parts: list, options: dict[str, Any]) -> Path:
+    from wsn.cost_models.onnx_set import write_onnx_set
+    from wsn.logging.progress import progress_bar
+
+    with progress_bar(len(parts), "Writing blocks as ONNX") as advance:
+        folder = write_onnx_set(net, parts, Path(options["export"]), options["batch"], advance)
+    print(f"Written: {len(parts)} blocks in {folder}. On the device: python measure.py. Then here:")
+    print(f"python -m wsn latency-table run={options['run']} measured={folder}/measured.csv name=my-device")
+    return folder
+
+
+def _measure(net: Any, parts: list, options: dict[str, Any]) -> Path:
+    from wsn.cost_models.latency import Latency
+    from wsn.cost_models.table import LatencyTable
+    from wsn.logging.progress import progress_bar
     from wsn.runtimes import Device
 
     device = Device(options["device"], options["threads"], options["runtime"], options["channels_last"])
-    net = load_supernet(options["run"])
-    parts = parts_of_space(net)
     table, batch = LatencyTable(), options["batch"]
     with progress_bar(len(parts), f"Measuring blocks ({device.runtime}, {device.device})") as advance:
         table.measure(net, device, batch, parts, options["min_seconds"], advance)
@@ -81,9 +105,12 @@ def build_table(options: dict[str, Any]) -> Path:
             f"{len(parts)} blocks. Sums against {len(subnets)} whole networks: mean error {check['mean_error']:.1%}, "
             f"largest {check['max_error']:.1%}, ratio {check['bias']:.2f}, Kendall tau {check['kendall_tau']:.2f}"
         )
-    path = Path(options["out"] or Path(options["run"]) / f"latency_{device.device}_{device.runtime}.json")
+    return _save(table, options, f"{device.device}_{device.runtime}")
+
+
+def _save(table: Any, options: dict[str, Any], name: str) -> Path:
+    path = Path(options["out"] or Path(options["run"]) / f"latency_{name}.json")
     table.save(path)
-    print(
-        f"Written: {path}\nUse it: python search.py run={options['run']} cost=latency_table cost.latency_ms.path={path}"
-    )
+    print(f"Written: {path}")
+    print(f"Use it: python search.py run={options['run']} cost=latency_table cost.latency_ms.path={path}")
     return path
