@@ -1,5 +1,6 @@
 """The formats of an exported subnet. Each writes a network and returns how to run what it wrote."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,16 +111,21 @@ def huggingface(source: Source, folder: Path) -> Export:
         raise WsnError("format=huggingface is for language models; this run has images. Take format=module")
     from transformers import AutoModelForCausalLM
 
-    if getattr(source.network.config, "wsn_layers", None):
-        raise WsnError(
-            "This subnet's layers have different sizes, which no Hugging Face config describes. Export a subnet of "
-            "equal layers (heads and ffn the same in all), or take format=program"
-        )
+    _check_equal_layers(source.network)
     source.network.save_pretrained(folder)
     if source.tokenizer is not None and hasattr(source.tokenizer, "save_pretrained"):
         source.tokenizer.save_pretrained(folder)
     loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     return Export(folder, lambda tokens: loaded(input_ids=tokens, use_cache=False).logits)
+
+
+def _check_equal_layers(network: Any) -> None:
+    """Check that a configuration of transformers describes a language model."""
+    if getattr(network.config, "wsn_layers", None):
+        raise WsnError(
+            "This subnet's layers have different sizes, which no Hugging Face config describes. Export a subnet of "
+            "equal layers (heads and ffn the same in all), or take format=program"
+        )
 
 
 FORMATS: Mapping[str, Callable[[Source, Path], Export]] = {
@@ -175,17 +181,22 @@ def _check_parity(network: nn.Module, run: Callable[[Tensor], Tensor], examples:
 
 
 def _int8_weights(source: Source, folder: Path) -> Export:
-    """Quantise the linear layers' weights of a language model, and save it by torch."""
+    """Quantise the linear layers' weights of a language model: config.json, and a state dict for ``assign=True``."""
     try:
         from torchao.quantization import Int8WeightOnlyConfig, quantize_
     except ImportError as error:
         raise WsnError("This needs torchao. Run: pip install 'wsn[export]'") from error
-    folder.mkdir(parents=True, exist_ok=True)
-    head = source.network.lm_head  # tied to the embedding
-    quantize_(source.network, Int8WeightOnlyConfig(), lambda m, _: isinstance(m, nn.Linear) and m is not head)
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    _check_equal_layers(source.network)
+    network = copy.deepcopy(source.network)
+    head = network.lm_head  # often tied to the embedding
+    quantize_(network, Int8WeightOnlyConfig(), lambda m, _: isinstance(m, nn.Linear) and m is not head)
+    network.config.save_pretrained(folder)
     path = folder / "model_int8.pt"
-    torch.save(source.network, path)
-    loaded = torch.load(path, weights_only=False)
+    torch.save(network.state_dict(), path)
+    loaded = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)).eval()
+    loaded.load_state_dict(torch.load(path, weights_only=True), assign=True)
     return Export(path, lambda tokens: loaded(input_ids=tokens, use_cache=False).logits)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from wsn.search.nsga import NSGA
 from wsn.search.predictors import Predictor
 from wsn.search.problem import Problem
-from wsn.search.strategies import Strategy
+from wsn.search.strategies import Strategy, front_members
 from wsn.subnet import Subnet
 
 
@@ -45,8 +45,7 @@ class PredictorAssisted(Strategy):
         self.generations = generations
 
     def run(self, problem: Problem) -> None:
-        first = max(4, min(self.start, problem.evaluations // 2))
-        problem.evaluate([problem.sample() for _ in range(first)])
+        problem.evaluate([problem.sample() for _ in range(self.start)])
         while True:
             picks = self._picks(problem)
             problem.evaluate(picks or [problem.sample() for _ in range(self.picks)])
@@ -66,8 +65,7 @@ class PredictorAssisted(Strategy):
                     columns.append((mean if direction == "min" else -mean) - self.optimism * deviation)
             return np.stack(columns, axis=1)
 
-        best = [s for s, row in problem.rows.items() if row in problem.front()]
-        found = self.inner.best_predicted(problem, points, self.generations, best)
+        found = self.inner.best_predicted(problem, points, self.generations, front_members(problem))
         return [s for s in dict.fromkeys(found) if s not in problem.rows][: self.picks]
 
     def _learn(self, problem: Problem) -> dict[str, Predictor]:

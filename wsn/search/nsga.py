@@ -25,7 +25,7 @@ class NSGA(Strategy):
     """Non-dominated sorting genetic algorithm.
 
     Args:
-        population: size; smaller where there are few evaluations.
+        population: size; the first one is random, so several times fewer than the evaluations.
         offspring: children of a generation; by default as many as the population.
         mutate_prob: probability that a choice of a child is redrawn.
         variant: ``2`` (crowding distance) or ``3`` (reference directions: for three objectives and more).
@@ -33,15 +33,14 @@ class NSGA(Strategy):
     Source: Deb et al. 2002 (II), Deb & Jain 2014 (III), as pymoo implements them.
     """
 
-    def __init__(self, population: int = 40, offspring: int | None = None, mutate_prob: float = 0.1, variant: int = 2):
+    def __init__(self, population: int = 24, offspring: int | None = None, mutate_prob: float = 0.1, variant: int = 2):
         self.population = population
         self.offspring = offspring
         self.mutate_prob = mutate_prob
         self.variant = variant
 
     def run(self, problem: Problem) -> None:
-        size = min(self.population, max(8, problem.evaluations // 4))
-        algorithm = self.algorithm(problem, size)
+        algorithm = self.algorithm(problem, self.population)
         variables = PymooProblem(n_var=1, n_obj=len(problem.objectives))
         algorithm.setup(variables, termination=NoTermination(), seed=problem.seed, verbose=False)
         while True:

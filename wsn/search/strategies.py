@@ -53,7 +53,7 @@ class Evolution(Strategy):
 
     def __init__(
         self,
-        population: int = 100,
+        population: int = 32,
         parents: float = 0.25,
         mutation: float = 0.5,
         mutate_prob: float = 0.1,
@@ -68,16 +68,14 @@ class Evolution(Strategy):
         self.children = children or population
 
     def run(self, problem: Problem) -> None:
-        # The first generation is small where there are few evaluations.
-        size = min(self.population, max(4, problem.evaluations // 4))
-        count, parents_count = min(self.children, size), min(self.parents, max(2, size // 4))
-        alive = [problem.sample() for _ in range(size)]
+        count = self.children
+        alive = [problem.sample() for _ in range(self.population)]
         problem.evaluate(alive)
         while True:
-            parents = sorted(alive, key=lambda s: problem.points([problem.rows[s]])[0][-1])[:parents_count]
+            parents = sorted(alive, key=lambda s: problem.points([problem.rows[s]])[0][-1])[: self.parents]
             children = [self._child(problem, parents, i < self.mutation * count) for i in range(count)]
             problem.evaluate(children)
-            alive = ([*alive, *children] if self.aging else [*parents, *children])[-size:]
+            alive = ([*alive, *children] if self.aging else [*parents, *children])[-self.population :]
 
     def _child(self, problem: Problem, parents: list[Subnet], mutate: bool) -> Subnet:
         if mutate:
@@ -95,15 +93,15 @@ class LocalSearch(Strategy):
     Source: Paquete, Chiarandini & Stützle 2004; on architectures, White et al. 2020, arXiv:2005.02960.
     """
 
-    def __init__(self, start: int = 16, batch: int = 16):
+    def __init__(self, start: int = 8, batch: int = 16):
         self.start = start
         self.batch = batch
 
     def run(self, problem: Problem) -> None:
-        problem.evaluate([problem.sample() for _ in range(min(self.start, max(2, problem.evaluations // 4)))])
+        problem.evaluate([problem.sample() for _ in range(self.start)])
         explored: set[Subnet] = set()
         while True:
-            members = [s for s in _front_members(problem) if s not in explored]
+            members = [s for s in front_members(problem) if s not in explored]
             if not members:
                 problem.evaluate([problem.sample() for _ in range(self.batch)])
                 continue
@@ -121,28 +119,28 @@ class CoarseToFine(Strategy):
     resolution × depth × width × kernel. The front's skeletons are then varied, one choice or a few at a time.
 
     Args:
-        coarse: share of the evaluations for the grid; a larger grid is thinned evenly.
+        coarse: evaluations for the grid; a larger grid is thinned evenly over the first cost.
         mutate_prob: probability that a choice of a skeleton is redrawn.
         batch: variations evaluated together.
 
     Source: BigNAS, Yu et al. 2020, arXiv:2003.11142, §3.5.
     """
 
-    def __init__(self, coarse: float = 0.4, mutate_prob: float = 0.1, batch: int = 16):
+    def __init__(self, coarse: int = 40, mutate_prob: float = 0.1, batch: int = 16):
         self.coarse = coarse
         self.mutate_prob = mutate_prob
         self.batch = batch
 
     def run(self, problem: Problem) -> None:
         grid = [s for s in skeletons(problem) if problem.feasible(s)] or [problem.sample()]
-        count = max(1, round(self.coarse * problem.evaluations))
+        count = max(1, self.coarse)
         first = next(iter(problem.objectives))
         if first in problem.costs:
             grid.sort(key=lambda s: problem.cost(s)[first])
         step = max(1.0, len(grid) / count)
         problem.evaluate(list(dict.fromkeys(grid[int(i * step)] for i in range(min(count, len(grid))))))
         while True:
-            best = _front_members(problem)
+            best = front_members(problem)
             problem.evaluate([problem.mutate(problem.rng.choice(best), self.mutate_prob) for _ in range(self.batch)])
 
 
@@ -165,8 +163,8 @@ def _level(choices: Iterable[tuple], index: int, count: int) -> Any:
     return values[0] if len(values) == 1 else values
 
 
-def _front_members(problem: Problem) -> list[Subnet]:
-    """Return the evaluated subnets on the front; all where none keeps to the constraints."""
+def front_members(problem: Problem) -> list[Subnet]:
+    """Return the subnets on the front that a search has come to; of all where none keeps to the constraints."""
     rows: list[Row] = list(problem.rows.values())
     within = [r for r in rows if all(c.holds(r) for c in problem.constraints)] or rows
     members = {id(row) for row in Front(within, problem.objectives)}
