@@ -46,7 +46,7 @@ def export_run(cfg: DictConfig) -> Path:
     quiet()
     formats = [cfg.format] if isinstance(cfg.format, str) else list(cfg.format)
     check_formats(formats, [ELASTIC])
-    specs = subnet_specs(cfg.run, _plain(cfg.subnet), cfg.search)
+    specs = subnet_specs(cfg.run, _plain(cfg.subnet), cfg.search_name)
     evaluator = Evaluator(cfg.run, cfg.split, True, data=cfg.data)
     net = evaluator.net
     subnets = [net.space.find(spec) for spec in specs]
