@@ -49,7 +49,8 @@ def problem(evaluations=60, constraints="macs<=60000", known=(), evaluate=None, 
 
 def strategy(name):
     node = compose("conf", [f"search={name}", "run=x"], "search").search
-    return build({k: v for k, v in node.items() if k != "name"})
+    small = {"population": 16, "generations": 4} if name == "linas" else {}
+    return build({**{k: v for k, v in node.items() if k != "name"}, **small})
 
 
 def run(name, **kwargs):

@@ -1,6 +1,7 @@
 """NSGA-II and NSGA-III, by pymoo, on subnets themselves: the space's own sampling, crossover and mutation."""
 
 from collections.abc import Callable
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ class NSGA(Strategy):
             "eliminate_duplicates": _SameSubnet(),
         }
         if self.variant == 3:
-            directions = get_reference_directions("energy", len(problem.objectives), size, seed=1)
+            directions = _directions(len(problem.objectives), size)
             return NSGA3(directions, pop_size=size, n_offsprings=self.offspring, **options)
         return NSGA2(pop_size=size, n_offsprings=self.offspring, **options)
 
@@ -87,6 +88,14 @@ class NSGA(Strategy):
         population = algorithm.pop
         order = np.lexsort((-population.get("crowding").astype(float), population.get("rank").astype(int)))
         return [population[i].X[0] for i in order]
+
+
+def _directions(objectives: int, count: int) -> np.ndarray:
+    """Return Das and Dennis's evenly spread directions, at most ``count`` of them."""
+    partitions = 1
+    while comb(partitions + objectives, objectives - 1) <= count:
+        partitions += 1
+    return get_reference_directions("das-dennis", objectives, n_partitions=partitions)
 
 
 class _Sampling(Sampling):
