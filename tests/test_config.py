@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 GROUPS = ["method", "backbone", "sampler", "optim", "scheduler", "callbacks", "evaluation", "logger", "trainer", "data"]
 OPTIONS = [(g, p.stem) for g in GROUPS for p in sorted((CONF / g).glob("*.yaml"))]
+AFTER = [(g, p.stem) for g in ("search", "cost") for p in sorted((CONF / g).glob("*.yaml"))]  # training
 EXPERIMENTS = [("experiment", p.stem) for p in sorted((CONF / "experiment").glob("*.yaml"))]
 DEBUG = [("debug", p.stem) for p in sorted((CONF / "debug").glob("*.yaml"))]
 LANGUAGE = ["backbone=llama", "data=shakespeare"]
@@ -30,6 +31,7 @@ MISSING = {
     "matformer": LANGUAGE,
     "soft_llama": ["backbone.model_dir=.", "data.train=."],
     "matformer_olmo": ["data.train=."],
+    "finetune": ["run=."],
 }
 
 
@@ -62,6 +64,12 @@ def test_every_option_composes_and_its_targets_exist(group, name):
     cfg = composed(group, name)
     OmegaConf.resolve(cfg)
     check(cfg)
+    assert all(exists(t) for t in targets(cfg))
+
+
+@pytest.mark.parametrize(("group", "name"), AFTER)
+def test_every_search_and_cost_composes_and_its_targets_exist(group, name):
+    cfg = compose(CONF, [f"{group}={name}", "run=."], "search")
     assert all(exists(t) for t in targets(cfg))
 
 
@@ -136,9 +144,7 @@ def test_mistakes_give_one_clear_error_before_torch_is_loaded(overrides, words):
 
 
 def test_heavy_packages_are_not_imported_by_the_scripts():
-    code = (
-        "import sys, train, evaluate; print([m for m in ('torch', 'lightning', 'timm', 'wandb') if m in sys.modules])"
-    )
+    code = "import sys, train, evaluate, search, export; print([m for m in ('torch', 'lightning', 'timm', 'wandb') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -56,7 +56,7 @@ def cost(net: Supernet, subnet: Subnet) -> Cost:
     """Return exact MACs and parameters of a subnet, without running it.
 
     Each (segment, choices, input shape) is measured once on the meta device and remembered; a subnet's cost is a
-    sum over its segments, tens of thousands of queries a second once warm.
+    sum over its segments, about ten thousand new subnets a second once warm.
 
     Args:
         net: the supernet.

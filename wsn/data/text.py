@@ -68,6 +68,12 @@ class TextData(DataModule):
         self._tokenizer: Any = None
         self._bytes_per_token = 1.0
 
+    @property
+    def loaded_tokenizer(self) -> Any:
+        """The Hugging Face tokenizer; None for bytes."""
+        self.setup()
+        return self._tokenizer
+
     def metrics(self) -> SubnetMetrics:
         """Return perplexity and bits per byte of one subnet."""
         self.setup()

@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from wsn.backbones.causal_lm import CausalLMSupernet
 from wsn.cost import cost
 from wsn.errors import WsnError
-from wsn.losses import IGNORED, label_loss
+from wsn.losses import counted, label_loss
 from wsn.methods.base import Batch, Method, Pass, set_dropout
 from wsn.samplers.base import Draw
 from wsn.subnet import Subnet
@@ -65,8 +65,7 @@ class SoFT(Method):
 
     def _loss(self, head: Callable[[Tensor], Tensor], hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean label loss of one exit, and its last logits."""
-        keep = labels.flatten() != IGNORED
-        hidden, wanted = hidden.flatten(0, 1)[keep], labels.flatten()[keep]
+        hidden, wanted = counted(hidden, labels)
 
         def chunk(part: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
             logits = head(part)

@@ -118,8 +118,7 @@ def _source(evaluator: Evaluator, subnet: Subnet, view: nn.Module, about: Row) -
     shape = list(examples[0].shape[1:])
     described: Row = {key: about[key] for key in ("id", "macs", "params")}
     described.update(subnet=json.loads(subnet.to_json()), input=shape)
-    tokenizer = getattr(evaluator.data, "tokenizer", None)
-    return Source(network.eval(), examples, described, None if isinstance(tokenizer, str) else tokenizer)
+    return Source(network.eval(), examples, described, getattr(evaluator.data, "loaded_tokenizer", None))
 
 
 @torch.no_grad()
