@@ -80,7 +80,9 @@ def search_run(cfg: DictConfig) -> Front:
         print(f"Interrupted after {len(rows.rows)} evaluations; the same command goes on", file=sys.stderr)
         _finish(problem, costs, folder, cfg)
         sys.exit(130)
-    return _finish(problem, costs, folder, cfg)
+    front = _finish(problem, costs, folder, cfg)
+    _report(strategy.report(problem), folder)
+    return front
 
 
 def search_folder(cfg: DictConfig) -> Path:
@@ -280,6 +282,15 @@ def _finish(problem: Problem, costs: dict[str, CostModel], folder: Path, cfg: Di
     print_results([{**r, "on_front": True} for r in front])
     rank_zero_info(f"Written: {folder}")
     return front
+
+
+def _report(found: dict[str, dict[str, float]], folder: Path) -> None:
+    """Write and print how good a strategy's predictions are."""
+    for metric, values in found.items():
+        text = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        rank_zero_info(f"Predictor of {metric}, by 5-fold cross-validation: {text}")
+    if found:
+        (folder / "predictor.json").write_text(json.dumps(found, indent=1))
 
 
 def _plain(node: Any) -> Any:

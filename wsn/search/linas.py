@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from wsn.search.nsga import NSGA
-from wsn.search.predictors import Predictor
+from wsn.search.predictors import Predictor, k_fold_report
 from wsn.search.problem import Problem
 from wsn.search.strategies import Strategy, front_members
 from wsn.subnet import Subnet
@@ -70,11 +70,26 @@ class PredictorAssisted(Strategy):
 
     def _learn(self, problem: Problem) -> dict[str, Predictor]:
         subnets = list(problem.rows)
-        costs = [lambda s, name=name: problem.cost(s)[name] for name in problem.costs]
         return {
-            key: Predictor(problem.space, self.model, costs, seed=problem.seed).fit(
-                subnets, [problem.rows[s][key] for s in subnets]
-            )
-            for key in problem.objectives
-            if key not in problem.costs
+            key: self._predictor(problem).fit(subnets, [problem.rows[s][key] for s in subnets])
+            for key in self._predicted(problem)
         }
+
+    def report(self, problem: Problem) -> dict[str, dict[str, float]]:
+        """Cross-validate the predictor on everything that was evaluated, see :func:`k_fold_report`."""
+        subnets = list(problem.rows)
+        if len(subnets) < 10:
+            return {}
+        found = {}
+        for key, sign in self._predicted(problem).items():
+            values = [sign * problem.rows[s][key] for s in subnets]
+            found[key] = k_fold_report(lambda: self._predictor(problem), subnets, values)
+        return found
+
+    def _predictor(self, problem: Problem) -> Predictor:
+        costs = [lambda s, name=name: problem.cost(s)[name] for name in problem.costs]
+        return Predictor(problem.space, self.model, costs, seed=problem.seed)
+
+    def _predicted(self, problem: Problem) -> dict[str, int]:
+        """Return the objectives that are metrics, with 1 where much is good and -1 where little is."""
+        return {k: 1 if d == "max" else -1 for k, d in problem.objectives.items() if k not in problem.costs}

@@ -16,6 +16,10 @@ class Strategy:
         """Search until the evaluations are spent."""
         raise NotImplementedError
 
+    def report(self, problem: Problem) -> dict[str, dict[str, float]]:
+        """Return, for each metric that the strategy predicts, how well it does; nothing by default."""
+        return {}
+
 
 class RandomSearch(Strategy):
     """Evaluate random subnets, spread over the cost range.
