@@ -47,13 +47,14 @@ class Latency(CostModel):
     def timing(self, net: Supernet, subnet: Subnet) -> Timing:
         """Return median and interquartile range."""
         if subnet not in self._known:
-            self._known[subnet] = self._measure(net, subnet)
+            self._known[subnet] = self.measure(net, subnet)
         return self._known[subnet]
 
     def hardware(self) -> dict[str, Any]:
         return {**self.device.hardware(), "batch": self.batch}
 
-    def _measure(self, net: Supernet, subnet: Subnet) -> Timing:
+    def measure(self, net: Supernet, subnet: Subnet) -> Timing:
+        """Measure a subnet, whatever is known of it."""
         example = example_input(net, subnet, self.batch, self.tokens)
         return self.device.latency(net.extract(subnet), example, self.min_seconds)
 
@@ -63,7 +64,7 @@ class PrefillLatency(Latency):
 
     label = "prefill latency (ms)"
 
-    def _measure(self, net: Supernet, subnet: Subnet) -> Timing:
+    def measure(self, net: Supernet, subnet: Subnet) -> Timing:
         model: Any = language_only(net, "prefill").extract(subnet).eval().to(self.device.device)
         prompt = example_input(net, subnet, self.batch, self.tokens).to(self.device.device)
 
@@ -79,7 +80,7 @@ class DecodeLatency(Latency):
 
     label = "decode latency (ms/token)"
 
-    def _measure(self, net: Supernet, subnet: Subnet) -> Timing:
+    def measure(self, net: Supernet, subnet: Subnet) -> Timing:
         model: Any = language_only(net, "decode").extract(subnet).eval().to(self.device.device)
         prompt = example_input(net, subnet, self.batch, self.tokens).to(self.device.device)
 

@@ -100,17 +100,20 @@ class LatencyTable(CostModel):
         """Compare sums with measurements of whole networks; kept in the table.
 
         Returns:
-            ``mean_error`` and ``max_error`` (relative), ``kendall_tau``, and ``bias`` (mean of sum / whole).
+            ``mean_error`` and ``max_error`` (relative), ``kendall_tau``, ``bias`` (mean of sum / whole), and
+            ``noise``: the mean relative difference of a second measurement of the same networks.
         """
         from scipy.stats import kendalltau
 
         pairs = [(self(net, s), whole(net, s)) for s in subnets]
+        again = [whole.measure(net, s).median_ms for s in subnets]
         errors = [abs(a - b) / b for a, b in pairs]
         self.check = {
             "subnets": len(pairs),
             "mean_error": sum(errors) / len(errors),
             "max_error": max(errors),
             "bias": sum(a / b for a, b in pairs) / len(pairs),
+            "noise": sum(abs(a - b) / b for a, (_, b) in zip(again, pairs)) / len(pairs),
             "kendall_tau": float(kendalltau(*zip(*pairs)).statistic),
         }
         return self.check
