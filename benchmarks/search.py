@@ -67,19 +67,19 @@ def predictors(seeds, rows):
             )
 
 
-def search(seeds, evaluations):
+def search(seeds, evaluations, names):
     net, table = measured()
     costs = {"macs": lambda s: wsn.cost(net, s).macs}
     best = Front(table.values()).hypervolume(REFERENCE)
     print("| strategy | " + " | ".join(f"after {n}" for n in evaluations) + " |\n|---|" + "---|" * len(evaluations))
-    for name, make in STRATEGIES.items():
+    for name in names:
         found = np.zeros((seeds, len(evaluations)))
         for seed in range(seeds):
             problem = TableProblem(
                 net.space, table, costs, {"macs": "min", "acc": "max"}, evaluations=max(evaluations), seed=seed
             )
             try:
-                make().run(problem)
+                STRATEGIES[name]().run(problem)
             except Spent:
                 rows = list(problem.rows.values())
             found[seed] = [Front(rows[:n]).hypervolume(REFERENCE) / best for n in evaluations]
@@ -92,8 +92,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["predictors", "search"])
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES))
     arguments = parser.parse_args()
     if arguments.what == "predictors":
         predictors(arguments.seeds, (100, 200, 500))
     else:
-        search(arguments.seeds, (50, 100, 200))
+        search(arguments.seeds, (50, 100, 200), arguments.strategies)

@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 
 from wsn.pareto import read_csv
-from wsn.run.search import Evaluator
+from wsn.run.evaluator import Evaluator
 
 
 def timed(run):

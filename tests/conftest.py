@@ -9,6 +9,11 @@ import wsn
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)  # two test processes share the machine
 
 
+def pytest_collection_modifyitems(items):
+    """Start with the tests that share one process, which is the longest chain."""
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+
+
 @pytest.fixture(scope="session")
 def net():
     """A small supernet with every elastic dimension; tests must leave it as it is."""

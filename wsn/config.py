@@ -48,6 +48,11 @@ def register_resolvers() -> None:
 register_resolvers()
 
 
+def plain(node: Any) -> Any:
+    """Return a config node as plain Python: dictionaries and lists."""
+    return OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig | ListConfig) else node
+
+
 def build(node: Any, *args: Any, **kwargs: Any) -> Any:
     """Make the object that a config node describes through ``_target_``: the only instantiate call of wsn.
 

@@ -31,7 +31,9 @@ def measured():
     return net.space, table, costs
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    "model", [pytest.param(m, marks=[pytest.mark.slow] * (m in ("mlp", "gradient_boosting"))) for m in MODELS]
+)
 def test_a_hundred_rows_rank_better_than_the_released_predictor(measured, model):
     space, table, costs = measured
     subnets, acc = list(table), np.array([r["acc"] for r in table.values()])

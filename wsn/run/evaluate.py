@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from wsn.callbacks.checkpoint import load_checkpoint
-from wsn.config import build
+from wsn.config import build, plain
 from wsn.errors import WsnError
 from wsn.evaluation import Candidate, candidates, evaluate, row
 from wsn.logging.progress import progress_bar
@@ -78,5 +78,4 @@ def load_supernet(folder: str | Path, cfg: DictConfig | None = None) -> Supernet
 def _chosen(cfg: DictConfig, net: Supernet, saved: DictConfig, folder: Path) -> list[Candidate]:
     if cfg.subnet is None:
         return candidates(net, saved.evaluation.named, cfg.panel, saved.evaluation.seed)
-    spec = OmegaConf.to_container(cfg.subnet) if isinstance(cfg.subnet, DictConfig) else cfg.subnet
-    return [Candidate("given", net.space.find(found)) for found in subnet_specs(folder, spec)]
+    return [Candidate("given", net.space.find(spec)) for spec in subnet_specs(folder, plain(cfg.subnet))]

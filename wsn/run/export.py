@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from wsn.config import plain
 from wsn.cost_models.latency import Latency
 from wsn.evaluation import calibrated_views
 from wsn.export.elastic import save_elastic
@@ -19,9 +20,9 @@ from wsn.images import at_resolution
 from wsn.logging.progress import progress_bar
 from wsn.losses import counted
 from wsn.quality import quality_of
+from wsn.run.evaluator import Evaluator
 from wsn.run.folder import read_config
 from wsn.run.known import subnet_specs
-from wsn.run.search import Evaluator, _plain
 from wsn.run.train import quiet
 from wsn.subnet import Subnet
 
@@ -46,7 +47,7 @@ def export_run(cfg: DictConfig) -> Path:
     quiet()
     formats = [cfg.format] if isinstance(cfg.format, str) else list(cfg.format)
     check_formats(formats, [ELASTIC])
-    specs = subnet_specs(cfg.run, _plain(cfg.subnet), cfg.search_name)
+    specs = subnet_specs(cfg.run, plain(cfg.subnet), cfg.search_name)
     evaluator = Evaluator(cfg.run, cfg.split, True, data=cfg.data)
     net = evaluator.net
     subnets = [net.space.find(spec) for spec in specs]
@@ -57,10 +58,10 @@ def export_run(cfg: DictConfig) -> Path:
     for r, subnet in zip(rows, subnets):
         r["latency_ms"] = latency(net, subnet)
     exports: list[Row] = []
-    plain = [name for name in formats if name != ELASTIC]
-    with progress_bar(len(subnets) * len(plain), "Exporting") as advance:
+    files = [name for name in formats if name != ELASTIC]
+    with progress_bar(len(subnets) * len(files), "Exporting") as advance:
         for r, subnet, view in zip(rows, subnets, views):
-            for name in plain:
+            for name in files:
                 where = folder / name if len(subnets) == 1 else folder / subnet.id / name
                 export = FORMATS[name](_source(evaluator, subnet, view, r), where)
                 exports.append(_measured(evaluator, subnet, export, name, r, folder))

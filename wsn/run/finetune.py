@@ -6,6 +6,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from wsn.config import plain
 from wsn.errors import WsnError
 from wsn.run.folder import read_config
 from wsn.run.known import subnet_specs
@@ -36,7 +37,7 @@ def adopt_run(cfg: DictConfig) -> DictConfig:
                 OmegaConf.update(adopted, key.removeprefix(f"{group}."), OmegaConf.select(cfg, key))
         cfg[group] = adopted
     cfg.channels_last = saved.channels_last
-    (cfg.subnet,) = subnet_specs(cfg.run, _plain(cfg.subnet))[:1]
+    (cfg.subnet,) = subnet_specs(cfg.run, plain(cfg.subnet))[:1]
     return cfg
 
 
@@ -47,7 +48,3 @@ def load_start(cfg: DictConfig, module: Any) -> None:
     net = load_supernet(Path(cfg.run))
     subnet = net.space.find(cfg.subnet)
     module.supernet.model.load_state_dict(net.extract(subnet).state_dict())
-
-
-def _plain(node: Any) -> Any:
-    return OmegaConf.to_container(node) if isinstance(node, DictConfig) else node

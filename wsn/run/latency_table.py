@@ -103,8 +103,8 @@ def _measure(net: Any, parts: list, options: dict[str, Any]) -> Path:
         check = table.compare(net, subnets, whole)
         print(
             f"{len(parts)} blocks. Sums against {len(subnets)} whole networks: mean error {check['mean_error']:.1%}, "
-            f"largest {check['max_error']:.1%}, ratio {check['bias']:.2f}, Kendall tau {check['kendall_tau']:.2f}. A second "
-            f"measurement of the same networks differs by {check['noise']:.1%}"
+            f"largest {check['max_error']:.1%}, ratio {check['bias']:.2f}, Kendall tau {check['kendall_tau']:.2f}. "
+            f"A second measurement of the same networks differs by {check['noise']:.1%}"
         )
     return _save(table, options, f"{device.device}_{device.runtime}")
 

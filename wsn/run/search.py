@@ -2,31 +2,25 @@
 
 import hashlib
 import json
-import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-from wsn.config import build
+from wsn.config import build, plain
 from wsn.cost_models.base import CostModel
 from wsn.errors import WsnError, listed
-from wsn.evaluation import Candidate, evaluate, row
 from wsn.logging.plots import MACS, Axis, plot_front
 from wsn.logging.progress import progress_bar
 from wsn.logging.results import print_results
 from wsn.pareto import Front
-from wsn.prefix import prefix_order
 from wsn.quality import DIRECTIONS, quality_of_metrics
-from wsn.run.evaluate import load_supernet
-from wsn.run.folder import CONFIG, read_config
+from wsn.run.evaluator import Evaluator, Workers
+from wsn.run.folder import CONFIG
 from wsn.run.train import quiet
 from wsn.search.constraint import Constraint
 from wsn.search.problem import Problem, Row, Spent, check_objectives
@@ -65,7 +59,7 @@ def search_run(cfg: DictConfig) -> Front:
         evaluator if not cfg.workers else Workers(cfg, cfg.workers),
         _cost_functions(costs, evaluator.net, folder),
         _objectives(cfg, costs, evaluator.metric_names),
-        Constraint.parse_all(_plain(cfg.constraints)),
+        Constraint.parse_all(plain(cfg.constraints)),
         cfg.evaluations,
         cfg.seed,
         known,
@@ -91,107 +85,6 @@ def search_folder(cfg: DictConfig) -> Path:
     text = OmegaConf.to_yaml(OmegaConf.create(settings), sort_keys=True)
     name = cfg.name or f"{cfg.search.name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
     return Path(cfg.run) / "search" / name
-
-
-class Evaluator:
-    """Evaluates subnets of a run on one of its splits, in groups that share what they have in common.
-
-    Args:
-        folder: the run folder.
-        split: ``val`` or ``test``.
-        calibrate: recompute BN statistics of each subnet.
-        group: subnets evaluated together.
-        data: single values of the run's data config.
-    """
-
-    def __init__(
-        self, folder: str | Path, split: str = "val", calibrate: bool = True, group: int = 16, data: Any = None
-    ):
-        saved = read_config(folder)
-        for key, value in (data or {}).items():
-            if key not in saved.data:
-                raise WsnError(f"data.{key} is not an option of this run's data; it has {listed(saved.data)}")
-            saved.data[key] = value
-        self.net = load_supernet(folder, saved)
-        self.data = build(saved.data)
-        self.split = split
-        self.group = max(1, group)
-        self.channels_last = saved.channels_last
-        self.metric_names = self.data.metrics().names
-        self._calibrate = calibrate
-        self._batches: list | None = None
-
-    def __call__(self, subnets: Sequence[Subnet]) -> Iterator[tuple[Subnet, Row]]:
-        """Yield (subnet, row) group by group."""
-        for group in self.groups(subnets):
-            yield from zip(group, self.rows(group))
-
-    def groups(self, subnets: Sequence[Subnet]) -> list[list[Subnet]]:
-        """Divide subnets into groups of similar ones."""
-        ordered = [subnets[i] for i in prefix_order(self.net, subnets)]
-        return [ordered[i : i + self.group] for i in range(0, len(ordered), self.group)]
-
-    def rows(self, subnets: Sequence[Subnet]) -> list[Row]:
-        """Evaluate subnets together."""
-        found = evaluate(
-            self.net,
-            subnets,
-            self.batches(),
-            self.calibration() if self._calibrate else None,
-            self.data.metrics,
-            self.channels_last,
-        )
-        return [row(self.net, Candidate("search", s), m, split=self.split) for s, m in zip(subnets, found)]
-
-    def batches(self) -> list:
-        """Return the batches of the split; they are kept, because every group sees the same ones."""
-        if self._batches is None:
-            self._batches = list(self.data.test_dataloader() if self.split == "test" else self.data.val_dataloader())
-        return self._batches
-
-    def calibration(self) -> list:
-        """Return the training images for BN calibration."""
-        return self.data.calibration_batches()
-
-
-class Workers:
-    """Evaluates groups of subnets in several processes, each with its own copy of the run.
-
-    Args:
-        cfg: of the search.
-        count: of processes; they share the cores.
-    """
-
-    def __init__(self, cfg: DictConfig, count: int):
-        threads = max(1, (os.cpu_count() or 1) // count)
-        self.group = max(1, cfg.group)
-        options = (str(cfg.run), cfg.split, cfg.calibrate, cfg.group, _plain(cfg.data))
-        self._pool = ProcessPoolExecutor(count, get_context("spawn"), _start_worker, (threads, options))
-
-    def __call__(self, subnets: Sequence[Subnet]) -> Iterator[tuple[Subnet, Row]]:
-        """Yield (subnet, row) as groups are ready."""
-        ordered = sorted(subnets, key=lambda s: s.to_json())
-        groups = [ordered[i : i + self.group] for i in range(0, len(ordered), self.group)]
-        jobs = {self._pool.submit(_work, [s.to_json() for s in group]): group for group in groups}
-        try:
-            for job in as_completed(jobs):
-                yield from zip(jobs[job], job.result())
-        except BaseException:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-_worker: Evaluator
-
-
-def _start_worker(threads: int, options: tuple) -> None:
-    global _worker
-    torch.set_num_threads(threads)
-    _worker = Evaluator(*options)
-
-
-def _work(texts: list[str]) -> list[Row]:
-    return _worker.rows([_worker.net.space.find(text) for text in texts])
 
 
 def _run(problem: Problem, strategy: Any, rows: RowFile, name: str) -> None:
@@ -234,7 +127,7 @@ def _objectives(cfg: DictConfig, costs: dict[str, CostModel], metrics: Sequence[
     if cfg.objectives is None:
         quality = quality_of_metrics(metrics)
         return {next(iter(costs)): "min", quality.key: quality.direction}
-    wanted = _plain(cfg.objectives)
+    wanted = plain(cfg.objectives)
     # names alone: costs are minimised, metrics have a direction
     found = wanted if isinstance(wanted, dict) else {key: DIRECTIONS.get(key, "min") for key in wanted}
     return dict(sorted(found.items(), key=lambda item: item[0] in metrics))  # the last one is a metric
@@ -291,7 +184,3 @@ def _report(found: dict[str, dict[str, float]], folder: Path) -> None:
         rank_zero_info(f"Predictor of {metric}, by 5-fold cross-validation: {text}")
     if found:
         (folder / "predictor.json").write_text(json.dumps(found, indent=1))
-
-
-def _plain(node: Any) -> Any:
-    return OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig | ListConfig) else node

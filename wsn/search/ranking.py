@@ -29,7 +29,7 @@ def sparse_kendall_tau(predicted: Sequence[float], true: Sequence[float], thresh
         true: accuracies in [0, 1].
         threshold: width of a bin.
 
-    >>> sparse_kendall_tau([2, 1, 3], [0.5001, 0.5002, 0.7])
+    >>> round(sparse_kendall_tau([2, 1, 3], [0.5001, 0.5002, 0.7]), 3)
     1.0
     """
     if threshold <= 0:

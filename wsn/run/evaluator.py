@@ -1,0 +1,121 @@
+"""Evaluating subnets of a run by the hundred: in this process, or in several."""
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from wsn.config import build, plain
+from wsn.errors import WsnError, listed
+from wsn.evaluation import Candidate, evaluate, row
+from wsn.prefix import prefix_order
+from wsn.run.evaluate import load_supernet
+from wsn.run.folder import read_config
+from wsn.search.problem import Row
+from wsn.subnet import Subnet
+
+
+class Evaluator:
+    """Evaluates subnets of a run on one of its splits, in groups that share what they have in common.
+
+    Args:
+        folder: the run folder.
+        split: ``val`` or ``test``.
+        calibrate: recompute BN statistics of each subnet.
+        group: subnets evaluated together.
+        data: single values of the run's data config.
+    """
+
+    def __init__(
+        self, folder: str | Path, split: str = "val", calibrate: bool = True, group: int = 16, data: Any = None
+    ):
+        saved = read_config(folder)
+        for key, value in (data or {}).items():
+            if key not in saved.data:
+                raise WsnError(f"data.{key} is not an option of this run's data; it has {listed(saved.data)}")
+            saved.data[key] = value
+        self.net = load_supernet(folder, saved)
+        self.data = build(saved.data)
+        self.split = split
+        self.group = max(1, group)
+        self.channels_last = saved.channels_last
+        self.metric_names = self.data.metrics().names
+        self._calibrate = calibrate
+        self._batches: list | None = None
+
+    def __call__(self, subnets: Sequence[Subnet]) -> Iterator[tuple[Subnet, Row]]:
+        """Yield (subnet, row) group by group."""
+        for group in self.groups(subnets):
+            yield from zip(group, self.rows(group))
+
+    def groups(self, subnets: Sequence[Subnet]) -> list[list[Subnet]]:
+        """Divide subnets into groups of similar ones."""
+        ordered = [subnets[i] for i in prefix_order(self.net, subnets)]
+        return [ordered[i : i + self.group] for i in range(0, len(ordered), self.group)]
+
+    def rows(self, subnets: Sequence[Subnet]) -> list[Row]:
+        """Evaluate subnets together."""
+        found = evaluate(
+            self.net,
+            subnets,
+            self.batches(),
+            self.calibration() if self._calibrate else None,
+            self.data.metrics,
+            self.channels_last,
+        )
+        return [row(self.net, Candidate("search", s), m, split=self.split) for s, m in zip(subnets, found)]
+
+    def batches(self) -> list:
+        """Return the batches of the split; they are kept, because every group sees the same ones."""
+        if self._batches is None:
+            self._batches = list(self.data.test_dataloader() if self.split == "test" else self.data.val_dataloader())
+        return self._batches
+
+    def calibration(self) -> list:
+        """Return the training images for BN calibration."""
+        return self.data.calibration_batches()
+
+
+class Workers:
+    """Evaluates groups of subnets in several processes, each with its own copy of the run.
+
+    Args:
+        cfg: of the search.
+        count: of processes; they share the cores.
+    """
+
+    def __init__(self, cfg: DictConfig, count: int):
+        threads = max(1, (os.cpu_count() or 1) // count)
+        self.group = max(1, cfg.group)
+        options = (str(cfg.run), cfg.split, cfg.calibrate, cfg.group, plain(cfg.data))
+        self._pool = ProcessPoolExecutor(count, get_context("spawn"), _start_worker, (threads, options))
+
+    def __call__(self, subnets: Sequence[Subnet]) -> Iterator[tuple[Subnet, Row]]:
+        """Yield (subnet, row) as groups are ready."""
+        ordered = sorted(subnets, key=lambda s: s.to_json())
+        groups = [ordered[i : i + self.group] for i in range(0, len(ordered), self.group)]
+        jobs = {self._pool.submit(_work, [s.to_json() for s in group]): group for group in groups}
+        try:
+            for job in as_completed(jobs):
+                yield from zip(jobs[job], job.result())
+        except BaseException:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+_worker: Evaluator
+
+
+def _start_worker(threads: int, options: tuple) -> None:
+    global _worker
+    torch.set_num_threads(threads)
+    _worker = Evaluator(*options)
+
+
+def _work(texts: list[str]) -> list[Row]:
+    return _worker.rows([_worker.net.space.find(text) for text in texts])
