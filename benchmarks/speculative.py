@@ -12,7 +12,7 @@ import time
 import torch
 
 import wsn
-from wsn.run.evaluate import load_supernet
+from wsn.run.load import load_supernet
 from wsn.speculative import speculate
 
 PROMPTS = ("ROMEO:\nBut soft! What light", "KING HENRY:\nOnce more", "The sea is", "My lord, I ")

@@ -20,10 +20,10 @@ from wsn import WsnError
 from wsn.__main__ import main as wsn_main
 from wsn.config import compose
 from wsn.pareto import Front, read_csv
-from wsn.run.evaluate import load_supernet
 from wsn.run.evaluator import Evaluator
 from wsn.run.export import export_run
 from wsn.run.known import known_rows
+from wsn.run.load import load_supernet
 from wsn.run.search import search_run
 
 pytestmark = pytest.mark.xdist_group("product")  # one process makes the run that all tests share

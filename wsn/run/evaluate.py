@@ -6,17 +6,17 @@ from typing import Any
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from omegaconf import DictConfig
 
-from wsn.callbacks.checkpoint import load_checkpoint
 from wsn.config import build, plain
 from wsn.errors import WsnError
 from wsn.evaluation import Candidate, candidates, evaluate, row
+from wsn.logging.console import quiet
 from wsn.logging.progress import progress_bar
 from wsn.logging.results import print_results
 from wsn.pareto import Front, write_csv
 from wsn.quality import quality_of
-from wsn.run.folder import checkpoint_of, read_config
+from wsn.run.folder import read_config
 from wsn.run.known import subnet_specs
-from wsn.run.train import make_supernet, quiet
+from wsn.run.load import load_supernet
 from wsn.supernet import Supernet
 
 
@@ -59,20 +59,6 @@ def evaluate_run(cfg: DictConfig) -> list[dict[str, Any]]:
     print_results(rows)
     rank_zero_info(f"Written: {folder / 'evaluation.csv'}")
     return rows
-
-
-def load_supernet(folder: str | Path, cfg: DictConfig | None = None) -> Supernet:
-    """Make the supernet of a run and load its weights; the averaged ones where the run kept an average.
-
-    Args:
-        folder: the run folder.
-        cfg: its config, where it is at hand.
-    """
-    cfg = cfg or read_config(folder)
-    net = build(cfg.method).prepare(make_supernet(cfg))
-    state = load_checkpoint(checkpoint_of(folder))["state_dict"]
-    net.load_state_dict({key.removeprefix("supernet."): value for key, value in state.items()})
-    return net.eval()
 
 
 def _chosen(cfg: DictConfig, net: Supernet, saved: DictConfig, folder: Path) -> list[Candidate]:

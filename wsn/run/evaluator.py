@@ -14,8 +14,8 @@ from wsn.config import build, plain
 from wsn.errors import WsnError, listed
 from wsn.evaluation import Candidate, evaluate, row
 from wsn.prefix import prefix_order
-from wsn.run.evaluate import load_supernet
 from wsn.run.folder import read_config
+from wsn.run.load import load_supernet
 from wsn.search.problem import Row
 from wsn.subnet import Subnet
 

@@ -17,13 +17,13 @@ from wsn.export.elastic import save_elastic
 from wsn.export.formats import FORMATS, Export, Source, check_formats
 from wsn.export.plain import file_size
 from wsn.images import at_resolution
+from wsn.logging.console import quiet
 from wsn.logging.progress import progress_bar
 from wsn.losses import counted
 from wsn.quality import quality_of
 from wsn.run.evaluator import Evaluator
 from wsn.run.folder import read_config
 from wsn.run.known import subnet_specs
-from wsn.run.train import quiet
 from wsn.subnet import Subnet
 
 Row = dict[str, Any]

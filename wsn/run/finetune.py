@@ -43,7 +43,7 @@ def adopt_run(cfg: DictConfig) -> DictConfig:
 
 def load_start(cfg: DictConfig, module: Any) -> None:
     """Load the weights of the subnet that a run starts from."""
-    from wsn.run.evaluate import load_supernet
+    from wsn.run.load import load_supernet
 
     net = load_supernet(Path(cfg.run))
     subnet = net.space.find(cfg.subnet)

@@ -68,7 +68,7 @@ def build_table(options: dict[str, Any]) -> Path:
 
         return _save(read_measured(Path(options["measured"]), options["name"]), options, options["name"])
     from wsn.cost_models.table import parts_of_space
-    from wsn.run.evaluate import load_supernet
+    from wsn.run.load import load_supernet
 
     net = load_supernet(options["run"])
     parts = parts_of_space(net)

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from wsn.config import build, plain
 from wsn.cost_models.base import CostModel
 from wsn.errors import WsnError, listed
+from wsn.logging.console import quiet
 from wsn.logging.plots import MACS, Axis, plot_front
 from wsn.logging.progress import progress_bar
 from wsn.logging.results import print_results
@@ -21,7 +22,6 @@ from wsn.pareto import Front
 from wsn.quality import DIRECTIONS, quality_of_metrics
 from wsn.run.evaluator import Evaluator, Workers
 from wsn.run.folder import CONFIG
-from wsn.run.train import quiet
 from wsn.search.constraint import Constraint
 from wsn.search.problem import Problem, Row, Spent, check_objectives
 from wsn.search.store import RowFile

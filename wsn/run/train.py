@@ -1,7 +1,5 @@
 """Train a supernet from a config."""
 
-import logging
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +12,13 @@ from omegaconf import DictConfig
 from wsn.callbacks.checkpoint import AtomicCheckpointIO, load_checkpoint
 from wsn.callbacks.pareto_logging import ParetoLogging
 from wsn.config import build
+from wsn.logging.console import quiet
 from wsn.module import SupernetModule
 from wsn.run.budget import images_for
 from wsn.run.finetune import load_start
 from wsn.run.folder import checkpoint_of, open_run, save_config
+from wsn.run.load import make_supernet
 from wsn.schedule import total_epochs
-
-
-def quiet() -> None:
-    """Drop what Lightning says that no user of wsn needs: advertising, and that validation is a callback's here."""
-    unwanted = ("💡", "TPU available", "`weights_only`")
-    logger = logging.getLogger("lightning")
-    logger.propagate = False  # Hydra's root handler would print everything a second time
-    for handler in logger.handlers:
-        handler.addFilter(lambda record: not record.getMessage().startswith(unwanted))
-    warnings.filterwarnings("ignore", ".*have no `validation_step`.*")
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    warnings.filterwarnings("ignore", ".*LeafSpec.*deprecated.*")
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -101,11 +89,6 @@ def _keep_to_budget(cfg: DictConfig, module: SupernetModule, data: Any) -> None:
     )
     cfg.data.images_per_epoch = data.images_per_epoch = max(images, least)
     rank_zero_info(f"{data.images_per_epoch} images per epoch, for {cfg.budget_gmacs} GMACs in all")
-
-
-def make_supernet(cfg: DictConfig) -> Any:
-    """Make the supernet of a config; ``name`` is the config's, not the constructor's."""
-    return build({key: value for key, value in cfg.backbone.items() if key != "name"})
 
 
 def make_trainer(cfg: DictConfig, module: SupernetModule, callbacks: list, loggers: list) -> L.Trainer:
