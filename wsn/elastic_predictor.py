@@ -54,16 +54,13 @@ class ElasticPredictor:
     """
 
     def __init__(self, folder: str | Path, budget: Any = None, device: str = "cpu", adaptive: bool = False):
-        self.net, found = load_elastic(folder)
+        self.net, found = load_elastic(folder, device)
         self.quality = quality_of([row for row, _ in found])
         rows = Front((row for row, _ in found), self.quality.objectives).rows
         views = {row["id"]: view for row, view in found}
         self.device = device
-        self.net.to(device)
         self.adaptive = adaptive
-        self.members = [
-            Member(row["id"], self.net.space.find(row["arch"]), row, views[row["id"]].to(device)) for row in rows
-        ]
+        self.members = [Member(row["id"], self.net.space.find(row["arch"]), row, views[row["id"]]) for row in rows]
         self._lock = threading.Lock()
         self._load = 1.0
         self._member = self.pick(budget)

@@ -54,8 +54,12 @@ def save_elastic(
     return folder
 
 
-def load_elastic(folder: str | Path) -> tuple[Supernet, list[tuple[dict[str, Any], nn.Module]]]:
+def load_elastic(folder: str | Path, device: str = "cpu") -> tuple[Supernet, list[tuple[dict[str, Any], nn.Module]]]:
     """Read what :func:`save_elastic` wrote: the supernet, and row and view of each member.
+
+    Args:
+        folder: of :func:`save_elastic`.
+        device: where the tensors are put.
 
     Raises:
         WsnError: the folder holds no exported front, or a file of it is corrupt.
@@ -69,7 +73,7 @@ def load_elastic(folder: str | Path) -> tuple[Supernet, list[tuple[dict[str, Any
     try:
         cfg: Any = OmegaConf.load(folder / CONFIG)
         index = json.loads((folder / INDEX).read_text())
-        stored = load_file(folder / STATISTICS)
+        stored = load_file(folder / STATISTICS, device)
         rows, found = index["members"], {name: stored[first] for name, first in index["statistics"].items()}
         weights = load_file(folder / WEIGHTS) if (folder / WEIGHTS).exists() else None
     except Exception as error:  # of YAML, JSON, files, safetensors
@@ -80,7 +84,7 @@ def load_elastic(folder: str | Path) -> tuple[Supernet, list[tuple[dict[str, Any
     net: Supernet = build(cfg.method).prepare(build(backbone))
     if weights is not None:
         net.load_state_dict(weights)
-    net.eval().requires_grad_(False)
+    net.eval().requires_grad_(False).to(device)  # before the views are made, or each would have a copy there
     return net, [(row, _member(net, row, found)) for row in rows]
 
 
