@@ -92,7 +92,7 @@ def test_modules_come_back_equal(folders, name):
         torch.testing.assert_close(load_module(folders[name] / "small")(x), logits, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["mobilenet", "vit", "llama"])
+@pytest.mark.parametrize("name", ["mobilenet", "llama", pytest.param("vit", marks=pytest.mark.slow)])
 def test_onnx_files_agree_for_any_batch(name, tmp_path):
     source = source_of(name, "middle")
     export = FORMATS["onnx"](source, tmp_path)
@@ -102,7 +102,7 @@ def test_onnx_files_agree_for_any_batch(name, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]  # weights inside
 
 
-@pytest.mark.parametrize("name", ["mobilenet", "gpt2"])
+@pytest.mark.parametrize("name", ["mobilenet", pytest.param("gpt2", marks=pytest.mark.slow)])
 def test_programs_agree_for_any_batch(name, tmp_path):
     source = source_of(name)
     export = FORMATS["program"](source, tmp_path)
