@@ -57,7 +57,7 @@ def one_by_one(net, subnet, batches, calibration):
     return torch.cat([net.predict(plain, x, subnet).flatten(0, -2) for x, _ in batches])
 
 
-@pytest.mark.parametrize("name", [*SMALL, *MORE])
+@pytest.mark.parametrize("name", [*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE)])
 def test_results_are_those_of_one_by_one(name):
     torch.manual_seed(0)
     net = randomise({**SMALL, **MORE}[name]()).eval()

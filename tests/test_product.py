@@ -108,6 +108,7 @@ def test_a_killed_search_loses_nothing_and_repeats_nothing(run):
     assert len(whole)
 
 
+@pytest.mark.slow
 def test_processes_come_to_the_same_rows(run):
     options = ["search=random", "evaluations=4", "group=2"]
     search(run, *options, "name=alone")
