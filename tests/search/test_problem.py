@@ -117,6 +117,15 @@ def test_a_search_is_repeated_on_known_rows_and_goes_on(name):
     assert list(run(name, evaluations=25).rows) == list(kept)  # fewer evaluations are the beginning of more
 
 
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_the_order_in_which_results_arrive_changes_nothing(name):
+    class Backwards(Counted):
+        def __call__(self, subnets):
+            return super().__call__(subnets[::-1])
+
+    assert list(run(name, evaluate=Backwards()).rows) == list(run(name).rows)
+
+
 @pytest.mark.parametrize("name", [n for n in STRATEGIES if n != "random"])
 def test_strategies_are_better_than_chance(name):
     def volume(which, seed):

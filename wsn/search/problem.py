@@ -60,8 +60,8 @@ class Problem:
         self.seed = seed
         self.rng = Random(seed)
         self.rows: dict[Subnet, Row] = {}
-        self._known = dict(known)
-        self._spent = len(self._known)
+        """What the strategy has come to, in the order in which it asked."""
+        self._known = dict(known)  # everything that was evaluated, in an earlier run of this search too
         self._evaluate = evaluate
         self.on_row = on_row
         self._on_costs = [c for c in self.constraints if c.key in self.costs]
@@ -79,33 +79,22 @@ class Problem:
         """
         new = [s for s in dict.fromkeys(subnets) if s not in self.rows]
         fresh = [s for s in new if s not in self._known]
-        afforded = set(fresh[: max(self.evaluations - self._spent, 0)])
-        for subnet in new:
-            if subnet in self._known:
-                self.rows[subnet] = self._known[subnet]
-        chosen = [s for s in fresh if s in afforded]
-        if chosen:
-            for subnet, row in self._evaluate(chosen):
-                self.rows[subnet] = {**row, **self.cost(subnet)}
-                self._spent += 1
+        left = max(self.evaluations - len(self._known), 0)
+        if fresh[:left]:
+            for subnet, row in self._evaluate(fresh[:left]):
+                self._known[subnet] = {**row, **self.cost(subnet)}
                 if self.on_row:
-                    self.on_row(self.rows[subnet])
+                    self.on_row(self._known[subnet])
+        self.rows.update((s, self._known[s]) for s in new if s in self._known)
         self._idle = 0 if new else self._idle + 1
-        if (
-            len(afforded) < len(fresh)
-            or (self._spent >= self.evaluations and not self._more_known())
-            or self._idle > 50
-        ):
+        used_up = len(self._known) >= self.evaluations and len(self.rows) == len(self._known)
+        if used_up or len(fresh) > left or self._idle > 50:
             raise Spent
         return [self.rows[s] for s in subnets]
 
-    def _more_known(self) -> bool:
-        """Tell whether a repeated search still has results to come to."""
-        return any(s not in self.rows for s in self._known)
-
     def results(self) -> list[Row]:
         """Return all rows, those of earlier evaluations too."""
-        return list({**self._known, **self.rows}.values())
+        return list(self._known.values())
 
     def front(self) -> Front:
         """Return the front of all rows within the constraints."""
