@@ -40,15 +40,6 @@ class Request(Wish):
     inputs: list[Any]
 
 
-def chosen(predictor: ElasticPredictor, wish: Wish) -> Any:
-    """Return the member that a wish names, or the current one."""
-    if wish.member is not None:
-        return predictor.find(wish.member)
-    if wish.limits() is None and wish.quality is None:
-        return predictor.member
-    return predictor.pick(wish.limits(), wish.quality)
-
-
 def make_app(predictor: ElasticPredictor) -> FastAPI:
     """Return the application."""
     app = FastAPI(title="wsn")
@@ -57,7 +48,7 @@ def make_app(predictor: ElasticPredictor) -> FastAPI:
     seconds = Histogram("wsn_request_seconds", "Time of the forward", ["subnet"], registry=registry)
 
     def answer(request: Request) -> dict[str, Any]:
-        member = chosen(predictor, request)
+        member = predictor.choose(request.limits(), request.quality, request.member)
         with seconds.labels(member.id).time():
             logits = predictor.run(torch.tensor(request.inputs), member)
         served.labels(member.id).inc()

@@ -39,7 +39,7 @@ def backbone_rows(conf: Path) -> list[tuple[str, ...]]:
     import torch
 
     import wsn
-    from wsn.config import build, compose
+    from wsn.config import build_group, compose
 
     rows: list[tuple[str, ...]] = []
     for path in sorted((conf / "backbone").glob("*.yaml")):
@@ -48,7 +48,7 @@ def backbone_rows(conf: Path) -> list[tuple[str, ...]]:
             conf, [f"backbone={path.stem}", *(["data=shakespeare"] if text else ["data=imagenet", "data.root=."])]
         )
         with torch.device("meta"):
-            net = build({key: value for key, value in cfg.backbone.items() if key != "name"})
+            net = build_group(cfg.backbone)
         small, large = (wsn.cost(net, s) for s in (net.space.min(), net.space.max()))
         cost = f"{small.macs / 1e6:.0f}–{large.macs / 1e6:.0f}"
         params = f"{small.params / 1e6:.2f}–{large.params / 1e6:.2f}"

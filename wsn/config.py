@@ -48,6 +48,11 @@ def register_resolvers() -> None:
 register_resolvers()
 
 
+def build_group(node: Any) -> Any:
+    """Make the object of a config group, whose ``name`` is the config's and not the constructor's."""
+    return build({key: value for key, value in node.items() if key != "name"})
+
+
 def plain(node: Any) -> Any:
     """Return a config node as plain Python: dictionaries and lists."""
     return OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig | ListConfig) else node

@@ -99,11 +99,16 @@ class ElasticPredictor:
                 raise WsnError(f"budget: members have no {key}; they have {listed(numbers)}")
             raise WsnError(f"No subnet of this front keeps to {budget}; the smallest has {key} {min(values):.4g}")
         if quality is not None:
-            sign = 1 if self.quality.direction == "max" else -1
-            enough = [m for m in within if sign * m.row[self.quality.key] >= sign * quality]
+            enough = [m for m in within if self.quality.sign * m.row[self.quality.key] >= self.quality.sign * quality]
             if enough:
                 return enough[0]  # members ascend in cost
         return within[-1]
+
+    def choose(self, budget: Any = None, quality: float | None = None, member: str | None = None) -> Member:
+        """Return the member for one request: by id, by budget and quality, or the current one."""
+        if member is not None:
+            return self.find(member)
+        return self._member if budget is None and quality is None else self.pick(budget, quality)
 
     def switch(self, budget: Any = None, quality: float | None = None, member: str | None = None) -> Member:
         """Serve from now on with another member: by budget, quality or id; returns it."""
@@ -137,7 +142,7 @@ class ElasticPredictor:
             budget: of this request.
             quality: of this request.
         """
-        return self.run(inputs, self._member if budget is None and quality is None else self.pick(budget, quality))
+        return self.run(inputs, self.choose(budget, quality))
 
     def run(self, inputs: Tensor, member: Member) -> Tensor:
         """Return the logits of a batch, of a member."""
@@ -156,7 +161,7 @@ class ElasticPredictor:
 
     def generate(self, tokens: Tensor, budget: Any = None, quality: float | None = None, **kwargs: Any) -> Tensor:
         """Continue text (B, T) with a member of a language model, as transformers' ``generate``."""
-        member: Any = self._member if budget is None and quality is None else self.pick(budget, quality)
+        member: Any = self.choose(budget, quality)
         return member.view.generate(tokens.to(self.device), **kwargs)
 
     def speculate(self, tokens: Tensor, draft: str | None = None, **kwargs: Any) -> Speculation:
@@ -166,7 +171,7 @@ class ElasticPredictor:
 
     def memory_bytes(self) -> int:
         """Return the bytes of all tensors that the members need, each storage once."""
-        tensors = [t for m in self.members for t in (*_tensors(m.view), *_tensors(self.net))]
+        tensors = [t for module in (self.net, *(m.view for m in self.members)) for t in _tensors(module)]
         return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
 
 

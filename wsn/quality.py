@@ -33,6 +33,11 @@ class Quality:
         return {"macs": "min", self.key: self.direction}
 
     @property
+    def sign(self) -> int:
+        """1 where much is good, -1 where little is."""
+        return 1 if self.direction == "max" else -1
+
+    @property
     def name(self) -> str:
         """The label without its unit."""
         return self.label.partition(" (")[0]

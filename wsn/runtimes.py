@@ -1,9 +1,12 @@
 """Running a plain network: PyTorch eager, torch.compile, ONNX Runtime; and measuring how long it takes."""
 
+import logging
 import os
 import platform
 import tempfile
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -164,22 +167,17 @@ def _cpu_name() -> str:
         return platform.processor() or platform.machine()
 
 
-class _quiet:  # noqa: N801  (used like a function)
+@contextmanager
+def _quiet() -> Iterator[None]:
     """Keep the ONNX exporter's remarks on versions and decompositions from the terminal."""
-
-    def __enter__(self) -> None:
-        import logging
-        import warnings
-
-        self._catch = warnings.catch_warnings()
-        self._catch.__enter__()
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        self._loggers = [logging.getLogger(n) for n in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
-        self._levels = [logger.level for logger in self._loggers]
-        for logger in self._loggers:
+        for logger in loggers:
             logger.setLevel(logging.ERROR)
-
-    def __exit__(self, *details: Any) -> None:
-        self._catch.__exit__(*details)
-        for logger, level in zip(self._loggers, self._levels):
-            logger.setLevel(level)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels):
+                logger.setLevel(level)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from wsn.cost_models.base import CostModel, example_input, language_only
 from wsn.runtimes import Device, Timing
@@ -58,6 +59,11 @@ class Latency(CostModel):
         example = example_input(net, subnet, self.batch, self.tokens)
         return self.device.latency(net.extract(subnet), example, self.min_seconds)
 
+    def _prompted(self, net: Supernet, subnet: Subnet) -> tuple[Any, Tensor]:
+        """Return the extracted language model and a prompt, on the device."""
+        prompt = example_input(net, subnet, self.batch, self.tokens)
+        return net.extract(subnet).eval().to(self.device.device), prompt.to(self.device.device)
+
 
 class PrefillLatency(Latency):
     """Milliseconds until the first token of a language model: a prompt of ``tokens``, its cache filled."""
@@ -65,8 +71,7 @@ class PrefillLatency(Latency):
     label = "prefill latency (ms)"
 
     def measure(self, net: Supernet, subnet: Subnet) -> Timing:
-        model: Any = language_only(net, "prefill").extract(subnet).eval().to(self.device.device)
-        prompt = example_input(net, subnet, self.batch, self.tokens).to(self.device.device)
+        model, prompt = self._prompted(language_only(net, "prefill"), subnet)
 
         @torch.inference_mode()
         def prefill() -> Any:
@@ -81,8 +86,7 @@ class DecodeLatency(Latency):
     label = "decode latency (ms/token)"
 
     def measure(self, net: Supernet, subnet: Subnet) -> Timing:
-        model: Any = language_only(net, "decode").extract(subnet).eval().to(self.device.device)
-        prompt = example_input(net, subnet, self.batch, self.tokens).to(self.device.device)
+        model, prompt = self._prompted(language_only(net, "decode"), subnet)
 
         @torch.inference_mode()
         def decode() -> Any:

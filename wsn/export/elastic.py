@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from wsn.config import build
+from wsn.config import build, build_group
 from wsn.errors import WsnError
 from wsn.supernet import Supernet
 
@@ -80,8 +80,7 @@ def load_elastic(folder: str | Path, device: str = "cpu") -> tuple[Supernet, lis
         raise WsnError(f"The exported front {folder} is corrupt: {type(error).__name__}: {error}") from error
     if (folder / LANGUAGE).is_dir():
         cfg.backbone.model_dir = str(folder / LANGUAGE)
-    backbone = {key: value for key, value in cfg.backbone.items() if key != "name"}
-    net: Supernet = build(cfg.method).prepare(build(backbone))
+    net: Supernet = build(cfg.method).prepare(build_group(cfg.backbone))
     if weights is not None:
         net.load_state_dict(weights)
     net.eval().requires_grad_(False).to(device)  # before the views are made, or each would have a copy there

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from wsn.images import at_resolution
 from wsn.logging.console import quiet
 from wsn.logging.progress import progress_bar
 from wsn.losses import counted
+from wsn.narrow import detach_tree, shallow_tree
 from wsn.quality import quality_of
 from wsn.run.evaluator import Evaluator
 from wsn.run.folder import read_config
@@ -109,13 +111,11 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _source(evaluator: Evaluator, subnet: Subnet, view: nn.Module, about: Row) -> Source:
     """Return the network with tensors of its own, and real inputs."""
-    network = evaluator.net.extract(subnet)
-    for part, calibrated in zip(network.modules(), view.modules(), strict=True):
-        part._buffers.update({n: b.clone() for n, b in calibrated._buffers.items() if b is not None})
+    network = detach_tree(shallow_tree(view))
     if evaluator.net.in_chans:
         examples = [at_resolution(x, subnet).contiguous() for x in evaluator.calibration()[:4]]
     else:
-        examples = [inputs[:4] for inputs, _ in evaluator.batches()[:2]]
+        examples = [inputs[:4] for inputs, _ in islice(evaluator.batches(), 2)]
     shape = list(examples[0].shape[1:])
     described: Row = {key: about[key] for key in ("id", "macs", "params")}
     described.update(subnet=json.loads(subnet.to_json()), input=shape)
@@ -129,7 +129,7 @@ def _measured(evaluator: Evaluator, subnet: Subnet, export: Export, name: str, r
     metrics = evaluator.data.metrics()
     run: Callable[[Tensor], Tensor] = export.run
     for inputs, labels in evaluator.batches():
-        metrics.update(*counted(run(at_resolution(inputs, subnet) if inputs.is_floating_point() else inputs), labels))
+        metrics.update(*counted(run(at_resolution(inputs, subnet)), labels))
     measured = metrics.results()
     path = export.path.relative_to(folder)
     found = {"id": subnet.id, "format": name, "path": str(path), "bytes": file_size(export.path)}

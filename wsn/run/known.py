@@ -101,5 +101,4 @@ def choose(rows: list[Row], spec: str) -> list[Row]:
             f"subnet={spec}: no evaluated subnet has {c}; the {size} has {c.key} {end:.6g}. Relax it, or search there: "
             f"python search.py run=... 'constraints={c}'"
         )
-    sign = 1 if quality.direction == "max" else -1
-    return [max(allowed, key=lambda r: sign * r[quality.key])]
+    return [max(allowed, key=lambda r: quality.sign * r[quality.key])]

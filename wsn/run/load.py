@@ -1,19 +1,13 @@
-"""Supernets of configs and of runs."""
+"""Supernets of runs."""
 
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
 from wsn.callbacks.checkpoint import load_checkpoint
-from wsn.config import build
+from wsn.config import build, build_group
 from wsn.run.folder import checkpoint_of, read_config
 from wsn.supernet import Supernet
-
-
-def make_supernet(cfg: DictConfig) -> Any:
-    """Make the supernet of a config; ``name`` is the config's, not the constructor's."""
-    return build({key: value for key, value in cfg.backbone.items() if key != "name"})
 
 
 def load_supernet(folder: str | Path, cfg: DictConfig | None = None) -> Supernet:
@@ -24,7 +18,7 @@ def load_supernet(folder: str | Path, cfg: DictConfig | None = None) -> Supernet
         cfg: its config, where it is at hand.
     """
     cfg = cfg or read_config(folder)
-    net = build(cfg.method).prepare(make_supernet(cfg))
+    net = build(cfg.method).prepare(build_group(cfg.backbone))
     state = load_checkpoint(checkpoint_of(folder))["state_dict"]
     net.load_state_dict({key.removeprefix("supernet."): value for key, value in state.items()})
     return net.eval()

@@ -11,7 +11,7 @@ from typing import Any
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from omegaconf import DictConfig, OmegaConf
 
-from wsn.config import build, plain
+from wsn.config import build, build_group, plain
 from wsn.cost_models.base import CostModel
 from wsn.errors import WsnError, listed
 from wsn.logging.console import quiet
@@ -47,8 +47,6 @@ def search_run(cfg: DictConfig) -> Front:
         WsnError: not a run folder, a corrupt checkpoint, unknown objectives, or no subnet within the constraints.
     """
     quiet()
-    if cfg.split not in ("val", "test"):
-        raise WsnError(f"split must be val or test. Received {cfg.split!r}")
     folder = search_folder(cfg)
     evaluator = Evaluator(cfg.run, cfg.split, cfg.calibrate, cfg.group, cfg.data)
     costs = {name: build(node) for name, node in cfg.cost.items()}
@@ -56,7 +54,7 @@ def search_run(cfg: DictConfig) -> Front:
     known = [(evaluator.net.space.find(r["arch"]), r) for r in rows.rows]
     problem = Problem(
         evaluator.net.space,
-        evaluator if not cfg.workers else Workers(cfg, cfg.workers),
+        evaluator if not cfg.workers else Workers(evaluator, cfg),
         _cost_functions(costs, evaluator.net, folder),
         _objectives(cfg, costs, evaluator.metric_names),
         Constraint.parse_all(plain(cfg.constraints)),
@@ -67,7 +65,7 @@ def search_run(cfg: DictConfig) -> Front:
     check_objectives(problem, [*evaluator.metric_names, *(rows.rows[0] if rows.rows else ())])
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(cfg, folder / CONFIG)
-    strategy = build({key: value for key, value in cfg.search.items() if key != "name"})
+    strategy = build_group(cfg.search)
     try:
         _run(problem, strategy, rows, cfg.search.name)
     except KeyboardInterrupt:

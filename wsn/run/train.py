@@ -11,13 +11,12 @@ from omegaconf import DictConfig
 
 from wsn.callbacks.checkpoint import AtomicCheckpointIO, load_checkpoint
 from wsn.callbacks.pareto_logging import ParetoLogging
-from wsn.config import build
+from wsn.config import build, build_group
 from wsn.logging.console import quiet
 from wsn.module import SupernetModule
 from wsn.run.budget import images_for
 from wsn.run.finetune import load_start
 from wsn.run.folder import checkpoint_of, open_run, save_config
-from wsn.run.load import make_supernet
 from wsn.schedule import total_epochs
 
 
@@ -61,7 +60,7 @@ def train(cfg: DictConfig) -> float | None:
 def make_module(cfg: DictConfig) -> SupernetModule:
     """Make the LightningModule of a config: supernet, sampler, method, optimizer and schedule."""
     method = build(cfg.method)
-    net = method.prepare(make_supernet(cfg))
+    net = method.prepare(build_group(cfg.backbone))
     sampler = build(cfg.sampler, space=net.space, seed=cfg.seed)
     return SupernetModule(
         supernet=net,

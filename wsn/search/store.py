@@ -30,11 +30,10 @@ class RowFile:
     def append(self, row: Row) -> None:
         """Add a row."""
         try:
-            new = not self.path.exists()
-            columns = list(row) if new or not self.rows else list(self.rows[0])
+            columns = list(self.rows[0] if self.rows else row)
             with open(self.path, "a", newline="") as file:
                 writer = csv.DictWriter(file, columns, extrasaction="ignore")
-                if new or self.path.stat().st_size == 0:
+                if file.tell() == 0:
                     writer.writeheader()
                 writer.writerow(row)
                 file.flush()
