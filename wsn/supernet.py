@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from wsn.errors import WsnError
 from wsn.images import at_resolution
-from wsn.importance import magnitude
+from wsn.importance.weights import Score, magnitude
 from wsn.narrow import Coupling, couple, couple_in_place, detach_tree, has_leaf, leaf_of, shallow, shallow_tree
 from wsn.space import SearchSpace
 from wsn.subnet import Subnet
@@ -186,11 +186,12 @@ class Supernet(nn.Module):
         Returns:
             the permutations, for :meth:`permute_channels` of another copy of the weights (an average, say).
         """
-        order = self._orders(score or magnitude(self.model), keep)
+        score = score or magnitude(self.model)
+        order = self._orders(score if isinstance(score, Score) else Score(score), keep)
         self.permute_channels(order)
         return order
 
-    def _orders(self, score: Callable[[str], Tensor], keep: SearchSpace | None) -> dict[str, dict[Coupling, Tensor]]:
+    def _orders(self, score: Score, keep: SearchSpace | None) -> dict[str, dict[Coupling, Tensor]]:
         largest = self.space.max()
         full = {"": self.widths("", self.outside(largest))}
         full.update((path, self.widths(path, choice)) for path, choice in self.blocks(largest).items())
@@ -212,7 +213,7 @@ class Supernet(nn.Module):
             for path, widths in full.items()
         }
 
-    def _score(self, path: str, coupling: Coupling, count: int, score: Callable[[str], Tensor]) -> Tensor:
+    def _score(self, path: str, coupling: Coupling, count: int, score: Score) -> Tensor:
         """Return the importance of the units of a coupling (count,), by the layers of this block that consume them."""
         block = self.model.get_submodule(path)
         total = torch.zeros(count, device=next(self.parameters()).device)
@@ -220,8 +221,7 @@ class Supernet(nn.Module):
             leaf = leaf_of(member)
             wanted = coupling.scored_by is None or leaf.name in coupling.scored_by
             if wanted and has_leaf(block, leaf.name):
-                channels = score(f"{path}.{leaf.name}" if path else leaf.name)
-                total += channels.unflatten(0, (leaf.chunks, count, leaf.unit)).sum((0, 2))
+                total += score.units(f"{path}.{leaf.name}" if path else leaf.name, leaf.chunks, count, leaf.unit)
         return total
 
     @torch.no_grad()

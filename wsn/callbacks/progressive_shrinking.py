@@ -1,16 +1,18 @@
 """Drives the phases of a method: what is sampled, fresh optimizer, teacher, importance ordering."""
 
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch import Tensor
 
 from wsn.callbacks.common import averages
 from wsn.errors import listed
-from wsn.images import at_resolution
-from wsn.importance import Score, flap, magnitude, taylor, wanda
+from wsn.importance import Score
+from wsn.importance.named import named_score
 from wsn.module import SupernetModule
 from wsn.schedule import Phase, phase_at
 
@@ -74,17 +76,13 @@ class ProgressiveShrinking(Callback):
     def _score(self, phase: Phase, trainer: L.Trainer, module: SupernetModule) -> Score:
         """Return the importance that the phase asks for; what looks at data takes held-out batches."""
         name = phase.order_channels if isinstance(phase.order_channels, str) else "l1"
-        net = module.supernet
-        if name in ("l1", "l2"):
-            return magnitude(net.model, p=int(name[1]))
-        loader = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
-        batches = [tuple(part.to(module.device) for part in batch) for batch in islice(loader, SCORED_BATCHES)]
-        training = net.model.training
-        net.model.eval()
-        if name == "taylor":
-            score = taylor(net.model, batches, module.method.largest_loss(net))
-        else:
-            inputs = [at_resolution(x, net.space.max()) for x, _ in batches]
-            score = {"wanda": wanda, "flap": flap}[name](net.model, inputs)
-        net.model.train(training)
-        return score
+        return named_score(
+            name, module.supernet, _held_out(trainer, module), module.method.largest_loss(module.supernet)
+        )
+
+
+def _held_out(trainer: L.Trainer, module: SupernetModule) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield a few held-out batches on the module's device."""
+    loader = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
+    for inputs, labels in islice(loader, SCORED_BATCHES):
+        yield inputs.to(module.device), labels.to(module.device)

@@ -1,0 +1,164 @@
+"""Importance by what flows into a layer, streamed: memory is a few numbers for each channel, however many batches.
+
+Batches are inputs, or pairs of inputs and labels as a data module gives them: positions of padding
+(:data:`wsn.losses.IGNORED`) then do not count.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wsn.importance.weights import Score, readers, weight_of
+from wsn.losses import IGNORED
+
+
+@dataclass
+class Moments:
+    """Count, mean (C,) and sum of squared deviations (C,) of the inputs of a layer, over all positions."""
+
+    count: int
+    mean: Tensor
+    deviation: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor) -> "Moments":
+        """Return the moments of positions (N, C)."""
+        mean = x.mean(0)
+        return cls(len(x), mean, (x - mean).square().sum(0))
+
+    def add(self, other: "Moments") -> "Moments":
+        """Return the moments of both together (Chan et al. 1979), exact where the mean is far from zero."""
+        count = self.count + other.count
+        step = other.mean - self.mean
+        spread = step.square() * (self.count * other.count / count)
+        return Moments(count, self.mean + step * (other.count / count), self.deviation + other.deviation + spread)
+
+    @property
+    def variance(self) -> Tensor:
+        """Unbiased variance (C,)."""
+        return self.deviation / max(self.count - 1, 1)
+
+    @property
+    def squares(self) -> Tensor:
+        """Sum of squares (C,)."""
+        return self.deviation + self.mean.square() * self.count
+
+
+def wanda(model: nn.Module, batches: Iterable[Any]) -> Score:
+    """Score a channel by Σ |weight| · ‖input‖₂ over the weights that read it.
+
+    Args:
+        model: the largest network, in evaluation mode.
+        batches: a few batches.
+
+    Source: Wanda, Sun et al. 2024, arXiv:2306.11695, equation 1, summed over the outputs for whole channels.
+    """
+    moments = input_moments(model, batches)
+    return Score(lambda path: weight_of(model.get_submodule(path)).abs().sum(0) * moments[path].squares.sqrt())
+
+
+def flap(model: nn.Module, batches: Iterable[Any]) -> Score:
+    """Score a channel by the variance of its input · the squared norm of the weights that read it (WIFV).
+
+    Args:
+        model: the largest network, in evaluation mode.
+        batches: a few batches.
+
+    Source: FLAP, An et al. 2024, arXiv:2312.11983, equation 5; heads by the squares of their channels' scores, as the
+    released code (``prune_flap``). Its bias compensation is :class:`wsn.providers.compensation.Compensation`.
+    """
+    return flap_of(model, input_moments(model, batches))
+
+
+def flap_of(model: nn.Module, moments: dict[str, Moments]) -> Score:
+    """Return FLAP's score from moments that are known already."""
+
+    def score(path: str) -> Tensor:
+        return moments[path].variance * weight_of(model.get_submodule(path)).square().sum(0)
+
+    return Score(score, norm=2)
+
+
+def minitron(model: nn.Module, batches: Iterable[Any]) -> Score:
+    """Score a channel by its activations alone: L2 norm over sequences of the mean magnitude over positions.
+
+    FFN neurons and heads are scored by the input of the layer that reads them, heads by the L2 norm over their
+    channels, hidden channels by the sum over all norms of their outputs. So layers that read the same tensor
+    (query, key and value) count once.
+
+    Args:
+        model: the largest network, in evaluation mode.
+        batches: a few batches.
+
+    Source: Minitron, Muralidharan et al. 2024, arXiv:2407.14679, §2.2; released code ``mcore_minitron.py`` of NVIDIA
+    Model-Optimizer. Differs: whole groups of query heads with their key and value head are ranked (their L2 norm), not
+    query heads within a group.
+    """
+    squares: dict[str, Tensor] = {}
+    repeated: set[str] = set()
+    last: Any = None
+
+    def see(path: str, x: Tensor, keep: Tensor | None) -> None:
+        nonlocal last
+        if x is last:
+            repeated.add(path)
+        last = x
+        magnitudes = _positions(model.get_submodule(path), x).abs()
+        if keep is None:
+            means = magnitudes.mean(1)
+        else:
+            means = (magnitudes * keep[..., None]).sum(1) / keep.sum(1, keepdim=True).clamp(min=1)
+        squares[path] = squares.get(path, 0) + means.square().sum(0)
+
+    observe_inputs(model, batches, see)
+    return Score(lambda path: torch.zeros_like(squares[path]) if path in repeated else squares[path].sqrt(), norm=2)
+
+
+def input_moments(model: nn.Module, batches: Iterable[Any]) -> dict[str, Moments]:
+    """Return the moments of the inputs of each layer that mixes channels."""
+    moments: dict[str, Moments] = {}
+
+    def see(path: str, x: Tensor, keep: Tensor | None) -> None:
+        x = _positions(model.get_submodule(path), x)
+        found = Moments.of(x.flatten(0, 1) if keep is None else x[keep])
+        moments[path] = moments[path].add(found) if path in moments else found
+
+    observe_inputs(model, batches, see)
+    return moments
+
+
+@torch.no_grad()
+def observe_inputs(model: nn.Module, batches: Iterable[Any], see: Callable[[str, Tensor, Tensor | None], None]) -> None:
+    """Run batches and show the input of each layer that mixes channels, as it comes.
+
+    Args:
+        model: the network.
+        batches: inputs, or pairs of inputs and labels.
+        see: called with the path of the layer, its input, and which positions (B, T) count (None: all).
+    """
+    keep: Tensor | None = None
+
+    def hook(path: str):
+        return lambda layer, args: see(path, args[0], keep)
+
+    handles = [leaf.register_forward_pre_hook(hook(path)) for path, leaf in readers(model).items()]
+    try:
+        for batch in batches:
+            inputs, labels = batch if isinstance(batch, list | tuple) else (batch, None)
+            tokens = labels is not None and labels.ndim == 2 and not labels.is_floating_point()
+            keep = labels != IGNORED if tokens and (labels == IGNORED).any() else None
+            model(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _positions(layer: nn.Module, x: Tensor) -> Tensor:
+    """Return the input of a layer as (samples, positions, channels) in float32."""
+    x = x.detach().float()
+    if isinstance(layer, nn.Conv2d):
+        return x.flatten(2).transpose(1, 2)
+    return x.flatten(1, -2) if x.ndim > 2 else x.unsqueeze(1)
