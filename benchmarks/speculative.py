@@ -40,7 +40,7 @@ def main():
         net = load_supernet(options.run)
         prompts = [torch.tensor([list(p.encode())]) for p in PROMPTS]
     else:
-        from wsn.data.text import load_tokenizer
+        from wsn.hugging_face import load_tokenizer
 
         net = wsn.create_supernet("llama", model_dir=options.model_dir).eval()
         tokenizer = load_tokenizer(options.model_dir)

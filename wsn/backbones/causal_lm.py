@@ -6,7 +6,7 @@ arXiv:2411.10606 (any set of layers); MatFormer, Kudugunta et al. 2023, arXiv:23
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache, partial
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,96 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wsn.backbones.causal_lm_kinds import KINDS, kind_of, residual_stream, teach_conv1d
 from wsn.backbones.transformer import renumber, shares, transformer_space
 from wsn.dimension import Dimension
 from wsn.errors import WsnError, listed
-from wsn.narrow import Channels, Coupling, Leaf, couple, set_parameter, shallow, take, take_channels
+from wsn.hugging_face import load_pretrained
+from wsn.narrow import Coupling, Leaf, couple, set_parameter
 from wsn.space import SearchSpace
 from wsn.subnet import Subnet
 from wsn.supernet import Choice, Segment, Supernet
-
-EMBED = "embed"  # the residual stream
-
-
-class Llama:
-    """How a network of transformers' Llama kind is made: Llama, SmolLM2, Mistral, Qwen2, Qwen3."""
-
-    base, layers, embedding, norm = "model", "layers", "embed_tokens", "norm"
-    outside = Coupling(("model.embed_tokens", "model.norm"), ("lm_head",), EMBED)
-    inside = Coupling(
-        ("input_layernorm", "post_attention_layernorm", "self_attn.o_proj", "mlp.down_proj"),
-        ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.gate_proj", "mlp.up_proj"),
-        EMBED,
-    )
-    ffn = Coupling(("mlp.gate_proj", "mlp.up_proj"), ("mlp.down_proj",))
-    attention = "self_attn"
-
-    def __init__(self, config: Any):
-        heads = config.num_attention_heads
-        self.head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
-        self.group = heads // config.num_key_value_heads
-        self.sizes = {"heads": heads, "embed_dim": config.hidden_size, "ffn": config.intermediate_size}
-        wide, narrow = self.group * self.head_dim, self.head_dim
-        self.heads = Coupling(
-            (Leaf("self_attn.q_proj", wide), Leaf("self_attn.k_proj", narrow), Leaf("self_attn.v_proj", narrow)),
-            (Leaf("self_attn.o_proj", wide),),
-        )
-
-    def attributes(self, heads: int) -> dict[str, int]:
-        """Return the attributes of an attention with this many heads."""
-        return {}
-
-    def config(self, embed: int, heads: int, ffn: int) -> dict[str, int]:
-        """Return the configuration of equal layers of these sizes."""
-        return {
-            "hidden_size": embed,
-            "intermediate_size": ffn,
-            "num_attention_heads": heads,
-            "num_key_value_heads": heads // self.group,
-            "head_dim": self.head_dim,
-        }
-
-    def call(self, layer: nn.Module, x: Tensor) -> Tensor:
-        """Run one layer on (1, 1, embed)."""
-        angles = x.new_zeros(1, 1, self.head_dim)
-        return _stream(layer(x, position_embeddings=(angles, angles)))
-
-
-class GPT2:
-    """How GPT-2 is made: fused query, key and value, learned positions, layer norms with biases."""
-
-    base, layers, embedding, norm = "transformer", "h", "wte", "ln_f"
-    outside = Coupling(("transformer.wte", "transformer.wpe", "transformer.ln_f"), ("lm_head",), EMBED)
-    inside = Coupling(("ln_1", "ln_2", "attn.c_proj", "mlp.c_proj"), ("attn.c_attn", "mlp.c_fc"), EMBED)
-    ffn = Coupling(("mlp.c_fc",), ("mlp.c_proj",))
-    attention = "attn"
-    group = 1
-
-    def __init__(self, config: Any):
-        self.head_dim = config.hidden_size // config.num_attention_heads
-        ffn = config.n_inner or 4 * config.hidden_size
-        self.sizes = {"heads": config.num_attention_heads, "embed_dim": config.hidden_size, "ffn": ffn}
-        self.heads = Coupling((Leaf("attn.c_attn", self.head_dim, 3),), (Leaf("attn.c_proj", self.head_dim),))
-
-    def attributes(self, heads: int) -> dict[str, int]:
-        """Return the attributes of an attention with this many heads."""
-        return {"num_heads": heads, "split_size": heads * self.head_dim, "embed_dim": heads * self.head_dim}
-
-    def config(self, embed: int, heads: int, ffn: int) -> dict[str, int]:
-        """Return the configuration of equal layers of these sizes."""
-        return {"n_embd": embed, "n_head": heads, "n_inner": ffn}
-
-    def call(self, layer: nn.Module, x: Tensor) -> Tensor:
-        """Run one layer on (1, 1, embed)."""
-        return _stream(layer(x))
-
-
-def _stream(out: Any) -> Tensor:
-    """Return the residual stream of what a layer puts out."""
-    return out[0] if isinstance(out, tuple) else out
-
-
-KINDS: dict[str, type] = {"llama": Llama, "mistral": Llama, "qwen2": Llama, "qwen3": Llama, "gpt2": GPT2}
 
 
 class CausalLMSupernet(Supernet):
@@ -161,13 +80,13 @@ class CausalLMSupernet(Supernet):
         ffn: Any = None,
         dropout: float = 0.0,
     ):
-        _teach_conv1d()
+        teach_conv1d()
         if model_dir is None:
             sizes = (vocab_size, num_layers, hidden_size, num_heads, kv_heads, ffn_size, context)
             model = _new_model(architecture, *sizes, tie_embeddings, dropout)
         else:
             model = load_pretrained(model_dir)
-        kind = _kind(model.config)
+        kind = kind_of(model.config)
         name, count = str(model_dir or architecture), model.config.num_hidden_layers
         space = _space(name, kind, count, depth, layers, keep, embed_dim, heads, ffn)
         super().__init__(model, space, 0, [f"{kind.base}.{kind.layers}.{i}" for i in range(count)])
@@ -196,7 +115,7 @@ class CausalLMSupernet(Supernet):
 
         def keep(number: int):
             def hook(layer: nn.Module, args: Any, out: Any) -> None:
-                found[number] = _stream(out)
+                found[number] = residual_stream(out)
 
             return hook
 
@@ -306,38 +225,6 @@ def is_uniform(subnet: Subnet) -> bool:
     return all(len({v for v in subnet[name] if v is not None}) == 1 for name in ("heads", "ffn"))
 
 
-def load_pretrained(model_dir: str | Path) -> Any:
-    """Load a causal language model of transformers in float32.
-
-    Args:
-        model_dir: a folder of ``save_pretrained``, a folder with one GGUF file (needs accelerate and gguf), or a name
-            on the Hugging Face hub.
-
-    Raises:
-        WsnError: it cannot be read.
-    """
-    from transformers import AutoModelForCausalLM
-
-    options: dict[str, Any] = {"dtype": torch.float32}
-    folder = Path(model_dir).expanduser()
-    try:
-        if folder.is_dir():
-            model_dir = folder
-            gguf = sorted(folder.glob("*.gguf"))
-            if gguf and not (folder / "config.json").exists():
-                from transformers import GgufConfig
-
-                options.update(gguf_file=gguf[0].name, quantization_config=GgufConfig(dequantize=True))
-        model = AutoModelForCausalLM.from_pretrained(model_dir, **options)
-    except (OSError, ValueError, ImportError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise WsnError(
-            f"model_dir: cannot load a causal language model from {model_dir}: {first} Pass a folder of "
-            "save_pretrained or of a GGUF file (pip install accelerate gguf), or a name on the Hugging Face hub"
-        ) from error
-    return model.float().train()  # from_pretrained returns it in evaluation mode
-
-
 def _new_model(
     architecture: str, vocab_size: int, num_layers: int, hidden_size: int, num_heads: int, kv_heads: int | None,
     ffn_size: int, context: int, tie_embeddings: bool, dropout: float,
@@ -371,15 +258,6 @@ def _new_model(
     return AutoModelForCausalLM.from_config(config)
 
 
-def _kind(config: Any) -> Any:
-    if config.model_type not in KINDS:
-        raise WsnError(
-            f"wsn does not narrow {config.model_type} models; it narrows {listed(KINDS)}. Take another "
-            "backbone.model_dir"
-        )
-    return KINDS[config.model_type](config)
-
-
 def _space(
     name: str, kind: Any, count: int, depth: Any, layers: Any, keep: Any, embed_dim: Any, heads: Any, ffn: Any
 ) -> SearchSpace:
@@ -411,20 +289,6 @@ def _check_known(name: str, kind: Any, model: Any) -> None:
     for path, parameter in layer.named_parameters():
         if path.rpartition(".")[0] not in leaves and parameter.shape != (kind.head_dim,):
             raise WsnError(f"{name}: wsn does not know how to narrow {path} of its layers; take another model")
-
-
-@cache
-def _teach_conv1d() -> None:
-    """Teach :func:`take_channels` GPT-2's linear layer, whose weight is (in, out)."""
-    from transformers.pytorch_utils import Conv1D
-
-    @take_channels.register
-    def _(leaf: Conv1D, out: Channels | None = None, into: Channels | None = None) -> Any:
-        clone: Any = shallow(leaf)
-        set_parameter(clone, "weight", take(take(leaf.weight, out, 1), into, 0))
-        set_parameter(clone, "bias", take(leaf.bias, out, 0))
-        clone.nx, clone.nf = clone.weight.shape
-        return clone
 
 
 SUPERNETS = {

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from wsn.data.base import DataModule
 from wsn.errors import WsnError
+from wsn.hugging_face import load_tokenizer
 from wsn.losses import IGNORED
 from wsn.metrics import LanguageMetrics, SubnetMetrics
 
@@ -155,28 +156,6 @@ class Sequences(Dataset):
     def __getitem__(self, item: int | tuple[int, int]) -> tuple[Tensor, Tensor]:
         index = item[1] if isinstance(item, tuple) else item  # the training loader asks for (epoch, index)
         return self.inputs[index], self.labels[index]
-
-
-def load_tokenizer(name: str) -> Any:
-    """Load a tokenizer from a folder (also of a GGUF file) or by name.
-
-    Raises:
-        WsnError: it cannot be loaded.
-    """
-    from transformers import AutoTokenizer
-
-    options: dict[str, Any] = {}
-    folder = Path(name).expanduser()
-    gguf = sorted(folder.glob("*.gguf")) if folder.is_dir() else []
-    if gguf and not (folder / "tokenizer.json").exists():
-        options["gguf_file"] = gguf[0].name
-    try:
-        return AutoTokenizer.from_pretrained(str(folder) if folder.is_dir() else name, **options)
-    except (OSError, ValueError, ImportError) as error:
-        raise WsnError(
-            f"data.tokenizer: cannot load {name}: {str(error).strip().splitlines()[0]} Pass bytes, a folder with a "
-            "tokenizer, or a name on the Hugging Face hub"
-        ) from error
 
 
 def _padded(documents: Iterable[Tensor], length: int) -> tuple[Tensor, Tensor]:

@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, help="samples of each task")
     args = parser.parse_args(argv)
     import wsn
-    from wsn.data.text import load_tokenizer
+    from wsn.hugging_face import load_tokenizer
 
     try:
         net = wsn.create_supernet("llama", model_dir=args.model_dir)
