@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import wsn
-from wsn.run.lm_eval import evaluate_tasks
+from wsn.run.lm_eval import TaskAccuracy, evaluate_tasks
 
 pytest.importorskip("lm_eval", reason="needs wsn[lm-eval]")
 
@@ -40,5 +40,8 @@ def test_a_local_task(tmp_path):
     for subnet in (net.space.max(), net.space.min()):
         results = evaluate_tasks(net.extract(subnet), tokenizer, ["wsn_local"], include=str(tmp_path))
         assert results["wsn_local"]["acc,none"] == 0.5  # the same question, alternating answers
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    measure = TaskAccuracy(str(tmp_path / "tokenizer"), ["wsn_local"], include=str(tmp_path), limit=4)
+    assert measure(net, [net.space.max(), net.space.min()]) == [0.5, 0.5]
     with pytest.raises(wsn.WsnError, match="no task"):
         evaluate_tasks(net.extract(subnet), tokenizer, ["no_such_task"])

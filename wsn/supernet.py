@@ -187,11 +187,13 @@ class Supernet(nn.Module):
             the permutations, for :meth:`permute_channels` of another copy of the weights (an average, say).
         """
         score = score or magnitude(self.model)
-        order = self._orders(score if isinstance(score, Score) else Score(score), keep)
+        order = self.channel_order(score if isinstance(score, Score) else Score(score), keep)
         self.permute_channels(order)
         return order
 
-    def _orders(self, score: Score, keep: SearchSpace | None) -> dict[str, dict[Coupling, Tensor]]:
+    @torch.no_grad()
+    def channel_order(self, score: Score, keep: SearchSpace | None = None) -> dict[str, dict[Coupling, Tensor]]:
+        """Return the permutations that :meth:`order_channels` applies: path → coupling → (units,)."""
         largest = self.space.max()
         full = {"": self.widths("", self.outside(largest))}
         full.update((path, self.widths(path, choice)) for path, choice in self.blocks(largest).items())

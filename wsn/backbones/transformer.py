@@ -40,14 +40,54 @@ def transformer_space(
         raise WsnError(f"depth: this network has {count} layers. Received {bad[0]}; set e.g. backbone.depth=[{count}]")
     if keep == "first":
         return SearchSpace([depths, *dimensions], [count])
-    flags = {n: _flags(int(n), count, keep) for n in depths.choices[0]}
-    choices = [sorted({flags[n][i] for n in flags}) for i in range(count)]
-    follow = Follow("depth", (0,) * count, tuple({n: flags[n][i] for n in flags} for i in range(count)))
-    layer_dimension = Dimension("layers", choices, count, "block")
+    layer_dimension, follow = _following("layers", depths, {n: _flags(n, count, keep) for n in depths.choices[0]})
     return SearchSpace([depths, layer_dimension, *dimensions], [count], {"layers": follow})
 
 
-def _flags(depth: int, count: int, keep: Any) -> list[int]:
+def shape_space(
+    space: SearchSpace, keep: Mapping[int, Sequence[int]], width: Sequence[float], units: Mapping[str, int]
+) -> SearchSpace:
+    """Return the shapes of a transformer: a number of layers, and one width for all of them.
+
+    Args:
+        space: of the transformer, whose largest subnet is the largest shape.
+        keep: depth → indices of its layers, see :mod:`wsn.importance.depth`.
+        width: shares of the largest width, the last of them 1.
+        units: block dimensions that follow the width → what their choices are multiples of.
+
+    Returns:
+        a space of the dimensions ``depth``, which ``layers`` follow, and ``width``, which those of ``units`` follow;
+        all others have their largest choice.
+
+    >>> plain = transformer_space([Dimension("ffn", [64], 3, "block")], count=3)
+    >>> shapes = shape_space(plain, {3: [0, 1, 2], 2: [0, 2]}, [0.5, 1.0], {"ffn": 8})
+    >>> shapes.size(), shapes.min()
+    (4, Subnet(depth=2, width=0.5, layers=[1, 0, 1], ffn=[32, None, 32]))
+    """
+    count = sum(space.stages)
+    depths, widths = Dimension("depth", list(keep)), Dimension("width", width)
+    if widths.choices[0][-1] != 1:
+        raise WsnError(f"width: the largest share must be 1. Received {list(width)}; end the shares with it")
+    fixed = [d.restrict("top1") for n, d in space.dimensions.items() if n not in ("depth", "layers", *units)]
+    pairs = {"layers": _following("layers", depths, {n: _flags(n, count, keep) for n in depths.choices[0]})}
+    for name, unit in units.items():
+        full = [choices[-1] for choices in space.dimensions[name].choices]
+        sizes = {w: [max(unit, round(w * f / unit) * unit) for f in full] for w in widths.choices[0]}
+        pairs[name] = _following(name, widths, sizes)
+    followers, coupled = [d for d, _ in pairs.values()], {n: f for n, (_, f) in pairs.items()}
+    return SearchSpace([depths, widths, *followers, *fixed], space.stages, coupled)
+
+
+def _following(name: str, leader: Dimension, values: Mapping[Any, Sequence[Any]]) -> tuple[Dimension, Follow]:
+    """Return a block dimension whose value at each position is a table's, by the leader's choice."""
+    positions = list(zip(*values.values()))
+    maps = tuple(dict(zip(values, at)) for at in positions)
+    dimension = Dimension(name, [sorted(set(at)) for at in positions], len(positions), "block")
+    return dimension, Follow(leader.name, (0,) * len(positions), maps)
+
+
+def _flags(depth: Any, count: int, keep: Any) -> list[int]:
+    depth = int(depth)
     if keep == "spread":
         indices = [round(i * (count - 1) / max(depth - 1, 1)) for i in range(depth)]
     elif isinstance(keep, Mapping):

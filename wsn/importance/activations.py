@@ -147,13 +147,18 @@ def observe_inputs(model: nn.Module, batches: Iterable[Any], see: Callable[[str,
     handles = [leaf.register_forward_pre_hook(hook(path)) for path, leaf in readers(model).items()]
     try:
         for batch in batches:
-            inputs, labels = batch if isinstance(batch, list | tuple) else (batch, None)
-            tokens = labels is not None and labels.ndim == 2 and not labels.is_floating_point()
-            keep = labels != IGNORED if tokens and (labels == IGNORED).any() else None
+            inputs, keep = padding_of(batch)
             model(inputs)
     finally:
         for handle in handles:
             handle.remove()
+
+
+def padding_of(batch: Any) -> tuple[Tensor, Tensor | None]:
+    """Return the inputs of a batch, and which positions (B, T) are not padding; None: all."""
+    inputs, labels = batch if isinstance(batch, list | tuple) else (batch, None)
+    tokens = labels is not None and labels.ndim == 2 and not labels.is_floating_point()
+    return inputs, labels != IGNORED if tokens and (labels == IGNORED).any() else None
 
 
 def _positions(layer: nn.Module, x: Tensor) -> Tensor:

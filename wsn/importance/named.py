@@ -14,14 +14,16 @@ from wsn.supernet import Supernet
 Batch = tuple[Tensor, Tensor]
 
 
-def named_score(name: str, net: Supernet, batches: Iterable[Batch], loss: Callable[[nn.Module, Any], Tensor]) -> Score:
+def named_score(
+    name: str, net: Supernet, batches: Iterable[Batch], loss: Callable[[nn.Module, Any], Tensor] | None = None
+) -> Score:
     """Return the importance of a supernet's channels by one of :data:`wsn.schedule.IMPORTANCE`.
 
     Args:
         name: of the criterion.
         net: the supernet; it is in its mode again afterwards.
         batches: inputs and labels, as a data module gives them; each is looked at once and let go.
-        loss: (largest network, batch) → scalar, for ``taylor``.
+        loss: (largest network, batch) → scalar; only ``taylor`` wants it.
 
     Raises:
         WsnError: an unknown name.
@@ -33,6 +35,7 @@ def named_score(name: str, net: Supernet, batches: Iterable[Batch], loss: Callab
     training = net.model.training
     net.model.eval()
     if name == "taylor":
+        assert loss is not None
         score = taylor(net.model, batches, loss)
     else:
         largest = net.space.max()

@@ -4,9 +4,13 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from wsn.errors import WsnError
+from wsn.hugging_face import load_tokenizer
+from wsn.subnet import Subnet
+from wsn.supernet import Supernet
 
 
 def evaluate_tasks(
@@ -52,6 +56,32 @@ def evaluate_tasks(
     return {task: {k: v for k, v in values.items() if isinstance(v, int | float)} for task, values in results}
 
 
+@dataclass(frozen=True)
+class TaskAccuracy:
+    """Measures subnets by the mean accuracy on lm-eval's tasks, to select layers by.
+
+    Args:
+        tokenizer: a folder, or a name on the Hugging Face hub.
+        tasks: names of lm-eval's tasks; all have the metric ``acc``.
+        include: a folder with task files of one's own.
+        limit: samples of each task.
+    """
+
+    tokenizer: str
+    tasks: Sequence[str]
+    include: str | None = None
+    limit: int | None = 40
+    larger_is_better = True
+
+    def __call__(self, net: Supernet, subnets: Sequence[Subnet]) -> list[float]:
+        """Return the accuracy of each subnet, in [0, 1]."""
+        return [self._accuracy(net.extract(subnet)) for subnet in subnets]
+
+    def _accuracy(self, model: Any) -> float:
+        found = evaluate_tasks(model, load_tokenizer(self.tokenizer), self.tasks, self.include, self.limit)
+        return sum(values["acc,none"] for values in found.values()) / len(found)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; see ``python -m wsn lm-eval --help``."""
     parser = argparse.ArgumentParser(prog="python -m wsn lm-eval", description="lm-eval's tasks on a subnet")
@@ -62,7 +92,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, help="samples of each task")
     args = parser.parse_args(argv)
     import wsn
-    from wsn.hugging_face import load_tokenizer
 
     try:
         net = wsn.create_supernet("llama", model_dir=args.model_dir)

@@ -1,0 +1,247 @@
+"""Which layers and channels of a pretrained language model its shapes keep: found on a little text, kept in files."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch import Tensor
+
+from wsn.data.base import DataModule
+from wsn.errors import WsnError, listed
+from wsn.evaluation import evaluate
+from wsn.importance.activations import flap_of, input_moments
+from wsn.importance.depth import Cell, Layers, Row, depth_rows, kept_layers
+from wsn.importance.layers import block_influence, loss_drop, nested_layers, without
+from wsn.importance.named import named_score
+from wsn.quality import DIRECTIONS
+from wsn.schedule import IMPORTANCE
+from wsn.supernet import Supernet
+
+DEPTH_BY = ("dynamic_programming", "block_influence", "loss_drop")
+DEPTH, WIDTH = "depth.json", "width.pt"
+Batch = tuple[Tensor, Tensor]
+
+
+class OnText:
+    """Measures subnets by a metric of the data's.
+
+    Args:
+        data: whose metrics.
+        metric: ``perplexity``, ``loss``, ``bits_per_byte`` or ``acc`` (tokens right).
+        batches: what they see.
+    """
+
+    def __init__(self, data: DataModule, metric: str, batches: Sequence[Batch]):
+        names = data.metrics().names
+        if metric not in names:
+            raise WsnError(f"method.selection.metric must be one of {listed(names)}. Received {metric!r}")
+        self.data, self.metric, self.batches = data, metric, batches
+        self.larger_is_better = DIRECTIONS[metric] == "max"
+
+    def __call__(self, net: Supernet, subnets: Sequence[Any]) -> list[float]:
+        """Return the metric of each subnet; what they have in common is computed once."""
+        return [found[self.metric] for found in evaluate(net, subnets, self.batches, None, self.data.metrics)]
+
+
+@dataclass(frozen=True)
+class Selected:
+    """What a selection found.
+
+    Args:
+        keep: depth → indices of the kept layers, the deepest first.
+        order: path → one permutation for each coupling, as :meth:`Supernet.permute_channels` takes them.
+        means: path of a layer → mean of each of its input channels (C,), before they are permuted.
+    """
+
+    keep: dict[int, list[int]]
+    order: dict[str, list[Tensor]]
+    means: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How layers and channels are selected.
+
+    Args:
+        depth: how layers are chosen: ``dynamic_programming`` (AmoebaLLM), ``block_influence`` or ``loss_drop`` (both
+            remove one after another by importance).
+        width: how channels are sorted, one of :data:`wsn.schedule.IMPORTANCE`; ``taylor`` is not.
+        min_depth: the smallest number of layers; None: five eighths of them, as AmoebaLLM's 20 of 32.
+        keep_last: number of last layers that are always kept.
+        metric: by which the dynamic programming compares networks.
+        batches: held-out batches that all of it looks at.
+    """
+
+    depth: str = "dynamic_programming"
+    width: str = "flap"
+    min_depth: int | None = None
+    keep_last: int = 1
+    metric: str = "perplexity"
+    batches: int = 8
+
+    def __post_init__(self):
+        if self.depth not in DEPTH_BY:
+            raise WsnError(f"method.selection.depth must be one of {listed(DEPTH_BY)}. Received {self.depth!r}")
+        allowed = [name for name in IMPORTANCE if name != "taylor"]
+        if self.width not in allowed:
+            raise WsnError(f"method.selection.width must be one of {listed(allowed)}. Received {self.width!r}")
+
+    def smallest(self, count: int) -> int:
+        """Return the smallest depth of a network of ``count`` layers.
+
+        Raises:
+            WsnError: fewer layers are wanted than are always kept, or more than there are.
+        """
+        depth = round(0.625 * count) if self.min_depth is None else self.min_depth
+        least = max(self.keep_last, 1)
+        if not least <= depth <= count:
+            raise WsnError(f"method.selection.min_depth must be from {least} to {count}. Received {depth}")
+        return depth
+
+
+class Selection:
+    """Selects layers and channels of a language model, once.
+
+    Results are kept below ``cache``, in a folder named by the weights, the text and the settings: the dynamic
+    programming after each of its rows, so that the same command goes on after a kill, and other runs of the same model
+    find them. When all is there it is copied to ``folder``, which is then all that is read.
+
+    Args:
+        data: its held-out text is looked at.
+        folder: of the run.
+        cache: of all runs.
+        measure: in place of the data's metric: called with (supernet, subnets) it returns a number for each, and
+            ``larger_is_better`` says which are good, see :class:`wsn.run.lm_eval.TaskAccuracy`.
+        **settings: as for :class:`Settings`.
+    """
+
+    def __init__(
+        self,
+        data: DataModule,
+        folder: str | Path,
+        cache: str | Path,
+        measure: Callable[[Supernet, Sequence[Any]], list[float]] | None = None,
+        **settings: Any,
+    ):
+        self.data, self.folder, self.cache = data, Path(folder), Path(cache)
+        self.measure = measure
+        self.settings = Settings(**settings)
+
+    def __call__(self, net: Supernet) -> Selected:
+        """Return what is selected; the network is as it was.
+
+        Args:
+            net: a language model of which any set of layers is a subnet.
+        """
+        if not (self.folder / WIDTH).exists():
+            self._select(net)
+        stored = torch.load(self.folder / WIDTH, weights_only=True)
+        keep = json.loads((self.folder / DEPTH).read_text())["keep"]
+        return Selected({int(n): layers for n, layers in keep.items()}, **stored)
+
+    def _select(self, net: Supernet) -> None:
+        with _placed(net) as device:
+            loader = islice(self.data.val_dataloader(), self.settings.batches)
+            batches = [(inputs.to(device), labels.to(device)) for inputs, labels in loader]
+            place = self.cache / _fingerprint(net, batches, repr((self.settings, self.measure)))
+            place.mkdir(parents=True, exist_ok=True)
+            rank_zero_info(f"Selection of layers and channels: {place}")
+            if "keep" not in _read(place / DEPTH):
+                self._layers(net, batches, place / DEPTH)
+            if not (place / WIDTH).exists():
+                found = self._channels(net, batches)
+                _write(place / WIDTH, lambda path: torch.save(found, path))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in (DEPTH, WIDTH):  # the width last: it says that all is there
+            _write(self.folder / name, partial(shutil.copy, place / name))
+
+    def _layers(self, net: Supernet, batches: Sequence[Batch], path: Path) -> None:
+        count = len(net.space.dimensions["layers"])
+        smallest, keep_last = self.settings.smallest(count), self.settings.keep_last
+        about: dict[str, Any] = {"settings": asdict(self.settings)}
+        if self.settings.depth == "dynamic_programming":
+            rows = self._program(net, batches, path, about)
+            about.update(rows=_plain(rows), keep=kept_layers(count, rows[-1]))
+        else:
+            influence = self.settings.depth == "block_influence"
+            scores = block_influence(net, batches) if influence else loss_drop(net, batches, self.data.metrics)
+            about.update(scores=scores.tolist(), keep=nested_layers(scores, smallest, keep_last))
+        _write_json(path, about)
+
+    def _program(self, net: Supernet, batches: Sequence[Batch], path: Path, about: dict[str, Any]) -> list[Row]:
+        """Run the dynamic programming, from the rows that are in the file."""
+        measure: Any = self.measure or OnText(self.data, self.settings.metric, batches)
+        count = len(net.space.dimensions["layers"])
+
+        def values(candidates: Sequence[Layers]) -> list[float]:
+            return measure(net, [without(net, removed) for removed in candidates])
+
+        def on_row(rows: list[Row]) -> None:
+            _write_json(path, {**about, "rows": _plain(rows)})
+            rank_zero_info(f"  layers looked at: {len(rows) - 1} of {count - self.settings.keep_last}")
+
+        known = [[cell and Cell(tuple(cell[0]), cell[1]) for cell in row] for row in _read(path).get("rows", [])]
+        most, better = count - self.settings.smallest(count), measure.larger_is_better
+        return depth_rows(count, most, values, better, self.settings.keep_last, known, on_row)
+
+    def _channels(self, net: Supernet, batches: Sequence[Batch]) -> dict[str, Any]:
+        """Return the order of channels, and the mean inputs of the layers that read them."""
+        moments = input_moments(net.model, batches)
+        flap = self.settings.width == "flap"
+        score = flap_of(net.model, moments) if flap else named_score(self.settings.width, net, batches)
+        order = net.channel_order(score)
+        means = {path: found.mean.cpu() for path, found in moments.items()}
+        return {"order": {path: [p.cpu() for p in found.values()] for path, found in order.items()}, "means": means}
+
+
+@contextmanager
+def _placed(net: Supernet) -> Iterator[torch.device]:
+    """Put a network in evaluation mode, on the GPU if there is one, while it is measured."""
+    training, home = net.model.training, next(net.parameters()).device
+    gpu = torch.cuda.is_available()
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if gpu else home
+    net.to(device).eval()
+    yield device
+    net.to(home)
+    net.model.train(training)
+
+
+def _fingerprint(net: Supernet, batches: Sequence[Batch], settings: str) -> str:
+    """Return a name for these weights, this text and these settings."""
+    digest = hashlib.sha256(settings.encode())
+    for name, tensor in net.model.state_dict().items():
+        few = tensor.flatten()[:: max(1, tensor.numel() // 64)].float().cpu()
+        digest.update(f"{name}{tuple(tensor.shape)}".encode() + few.numpy().tobytes())
+    for batch in batches:
+        for tensor in batch:
+            digest.update(tensor.cpu().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _plain(rows: Sequence[Row]) -> list[Any]:
+    return [[cell and list(cell) for cell in row] for row in rows]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    _write(path, lambda temporary: temporary.write_text(json.dumps(values)))
+
+
+def _write(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write a file beside its place and move it there."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    write(temporary)
+    os.replace(temporary, path)
