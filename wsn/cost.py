@@ -92,7 +92,9 @@ class CostTable:
         known = self._subnets.get(subnet)
         if known is None:
             parts = self.parts(subnet)
-            known = self._subnets[subnet] = Cost(sum(p.macs for p in parts), sum(p.params for p in parts))
+            provided = sum(p.params(self.net, subnet) for p in self.net.providers)  # type: ignore[operator]
+            params = sum(p.params for p in parts) + provided
+            known = self._subnets[subnet] = Cost(sum(p.macs for p in parts), params)
         return known
 
     def parts(self, subnet: Subnet) -> list[Part]:
