@@ -97,7 +97,7 @@ LANGUAGE = [
     "optim=adamw",
     "optim.clip_norm=null",
 ]
-OF_LANGUAGE = ["soft", "matformer"]
+OF_LANGUAGE = ["soft", "matformer", "amoeba"]
 
 
 @pytest.mark.parametrize(
@@ -117,8 +117,9 @@ def test_channels_are_sorted_by_any_criterion_before_a_phase(criterion):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_trains(name):
-    cfg = compose(CONF, [f"method={name}", *(LANGUAGE if name in OF_LANGUAGE else SMALL)])
+def test_every_method_trains(name, tmp_path):
+    files = [f"paths.output_dir={tmp_path}", f"paths.run_dir={tmp_path}/run"]
+    cfg = compose(CONF, [f"method={name}", *files, *(LANGUAGE if name in OF_LANGUAGE else SMALL)])
     if name == "plain":
         cfg.method.subnet = "smallest"
     train_a_little(cfg)

@@ -222,7 +222,7 @@ def couple(block: nn.Module, indices: Mapping[Coupling, Index]) -> nn.Module:
 def couple_in_place(clone: nn.Module, indices: Mapping[Coupling, Index]) -> nn.Module:
     """Do as :func:`couple` to a module tree that is a shallow copy already."""
     prefixes = all(isinstance(index, int) for index in indices.values())
-    of_leaf = by_leaf if prefixes else _by_leaf
+    of_leaf = by_leaf if prefixes else couplings_by_leaf
     for path, channels in of_leaf(tuple(indices.items())).items():
         parent, _, name = path.rpartition(".")
         owner = _descend(clone, parent)
@@ -237,7 +237,7 @@ def couple_in_place(clone: nn.Module, indices: Mapping[Coupling, Index]) -> nn.M
     return clone
 
 
-def _by_leaf(indices: tuple[tuple[Coupling, Index], ...]) -> dict[str, dict[str, Channels]]:
+def couplings_by_leaf(indices: tuple[tuple[Coupling, Index], ...]) -> dict[str, dict[str, Channels]]:
     """Return, for each leaf, the channels that it puts out and takes in."""
     roles: dict[str, dict[str, Channels]] = {}
     for coupling, index in indices:
@@ -248,7 +248,7 @@ def _by_leaf(indices: tuple[tuple[Coupling, Index], ...]) -> dict[str, dict[str,
     return roles
 
 
-by_leaf = functools.lru_cache(maxsize=10_000)(_by_leaf)
+by_leaf = functools.lru_cache(maxsize=10_000)(couplings_by_leaf)
 """The same of prefixes, remembered."""
 
 

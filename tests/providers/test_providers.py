@@ -11,9 +11,9 @@ import wsn
 from wsn.backbones.transformer import shape_space
 from wsn.evaluation import evaluate
 from wsn.importance.activations import flap_of, input_moments
+from wsn.methods.amoeba import _sorted_means
 from wsn.methods.base import Method, RoleLoss
 from wsn.metrics import LanguageMetrics
-from wsn.narrow import by_leaf, take
 from wsn.providers.compensation import Compensation
 from wsn.providers.smol import LoraLayer, SMoL
 from wsn.samplers.base import Draw
@@ -166,12 +166,7 @@ def compensated(name="llama"):
     net = make(name)
     moments = input_moments(net.model, [X])
     order = net.order_channels(score=flap_of(net.model, moments))
-    means = {}
-    for path, permutations in order.items():
-        for leaf, channels in by_leaf.__wrapped__(tuple(permutations.items())).items():
-            full = f"{path}.{leaf}" if path else leaf
-            if full in moments:
-                means[full] = take(moments[full].mean, channels.get("into"), 0)
+    means = _sorted_means({path: m.mean for path, m in moments.items()}, order)
     sorted_net = copy.deepcopy(net)
     net.providers.append(Compensation(net, means))
     return net, sorted_net

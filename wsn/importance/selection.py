@@ -207,13 +207,13 @@ class Selection:
 @contextmanager
 def _placed(net: Supernet) -> Iterator[torch.device]:
     """Put a network in evaluation mode, on the GPU if there is one, while it is measured."""
-    training, home = net.model.training, next(net.parameters()).device
+    training, home = net.training, next(net.parameters()).device
     gpu = torch.cuda.is_available()
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if gpu else home
     net.to(device).eval()
     yield device
     net.to(home)
-    net.model.train(training)
+    net.train(training)
 
 
 def _fingerprint(net: Supernet, batches: Sequence[Batch], settings: str) -> str:
