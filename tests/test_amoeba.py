@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM
 
 import wsn
 from wsn.backbones.transformer import shape_space
+from wsn.callbacks.checkpoint import load_checkpoint
 from wsn.config import build, compose
 from wsn.pareto import read_csv
 from wsn.run.train import make_module
@@ -106,6 +107,42 @@ def test_only_loras_and_gate_train(tmp_path):
     assert roles == pytest.approx([roles[0]] * 3, rel=1e-5)  # balanced
 
 
+@pytest.mark.parametrize("base", ["int8", "int4"])
+def test_loras_train_on_a_base_of_few_bits(base, tmp_path):
+    """Views slice the quantised weights; extraction merges; a checkpoint holds them."""
+    pytest.importorskip("torchao")
+    wide = ["backbone.hidden_size=64", "backbone.ffn_size=128", "backbone.num_heads=2", "backbone.kv_heads=2"]
+    cfg = config(tmp_path, *wide, f"method.base={base}")
+    module = make_module(cfg)
+    net = module.supernet
+    assert not any(p.requires_grad for p in net.model.parameters())
+
+    def quantised():
+        found = {n: p for n, p in net.model.named_parameters() if type(p).__module__.startswith("torchao")}
+        return {n: p.dequantize().clone() for n, p in found.items()}
+
+    before = quantised()
+    assert len(before) == 5 * 7
+    trainer().fit(module, datamodule=build(cfg.data))
+    assert all(torch.equal(p, before[n]) for n, p in quantised().items())
+    assert any(p.abs().sum() > 0 for p in net.providers[1].up.values())
+    net.eval()
+    x = torch.randint(0, 256, (2, 9))
+    with torch.no_grad():
+        for subnet in (net.space.max(), net.space.subnet(depth=4, width=0.75), net.space.min()):
+            plain = net.extract(subnet)
+            assert {type(p) for p in plain.parameters()} == {torch.nn.Parameter}
+            torch.testing.assert_close(net(x, subnet).logits, plain(x).logits, rtol=1e-3, atol=1e-4)
+            assert wsn.cost(net, subnet).macs > 0
+    torch.save({"state_dict": net.state_dict()}, tmp_path / "last.ckpt")
+    read = "import sys; from wsn.callbacks.checkpoint import load_checkpoint; load_checkpoint(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", read, str(tmp_path / "last.ckpt")], check=True, cwd=ROOT)
+    again = make_module(cfg).supernet.eval()  # reads the selection of the run
+    again.load_state_dict(load_checkpoint(tmp_path / "last.ckpt")["state_dict"])
+    with torch.no_grad():
+        assert torch.equal(again(x, net.space.min()).logits, net(x, net.space.min()).logits)
+
+
 def test_without_loras_all_weights_train(tmp_path):
     cfg = config(tmp_path, "method.lora=null", "method.compensate=false", "method.selection.depth=block_influence")
     module = make_module(cfg)
@@ -114,8 +151,15 @@ def test_without_loras_all_weights_train(tmp_path):
 
 
 def test_mistakes(tmp_path):
-    with pytest.raises(wsn.WsnError, match="backbone.depth=null"):
-        make_module(config(tmp_path, "backbone.depth=[4,5]"))
+    for wrong, text in (
+        ("backbone.depth=[4,5]", "backbone.depth=null"),
+        ("method.base=int3", "int8, int4"),
+        ("method.selection.depth=luck", "block_influence"),
+    ):
+        with pytest.raises(wsn.WsnError, match=text):
+            make_module(config(tmp_path, wrong))
+    with pytest.raises(wsn.WsnError, match=r"method\.lora"):
+        make_module(config(tmp_path, "method.base=int8", "method.lora=null"))
 
 
 # -- whole runs ----------------------------------------------------------------------------------------------

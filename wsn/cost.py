@@ -149,7 +149,8 @@ def _to_meta(net: Supernet) -> Supernet:
     """Copy a supernet to the meta device without copying its data."""
     memo = {id(t): torch.empty_like(t, device="meta") for t in net.buffers()}
     for p in net.parameters():
-        memo[id(p)] = nn.Parameter(torch.empty_like(p, device="meta"), requires_grad=False)
+        meta = torch.empty(p.shape, dtype=p.dtype, device="meta")  # not empty_like: p may be quantised
+        memo[id(p)] = nn.Parameter(meta, requires_grad=False)
     with torch.inference_mode(False):
         return copy.deepcopy(net, memo).float().eval()
 

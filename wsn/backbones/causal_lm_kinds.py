@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from wsn.errors import WsnError, listed
@@ -64,13 +63,18 @@ class Llama:
         """
         known = True
         for flag, names in BIASES.items():
-            leaves = [getattr(found, "base", found) for layer in layers for found in map(layer.get_submodule, names)]
-            if any(leaf.bias is not None for leaf in leaves[len(names) - 1 :: len(names)]):
+            leaves: list[Any] = [
+                getattr(layer.get_submodule(n), "base", None) or layer.get_submodule(n)
+                for layer in layers
+                for n in names
+            ]
+            added = leaves[-1].bias  # of the layer that reads pruned channels; equal layers all have it, or none
+            if added is not None:
                 known = known and hasattr(config, flag)
                 setattr(config, flag, True)
                 for leaf in leaves:
                     if leaf.bias is None:
-                        set_parameter(leaf, "bias", torch.zeros_like(leaf.weight[:, 0]))
+                        set_parameter(leaf, "bias", added.new_zeros(leaf.out_features))
         return known
 
     def call(self, layer: nn.Module, x: Tensor) -> Tensor:

@@ -87,6 +87,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise WsnError(f"There is no checkpoint {path}; the run ended before its first one. Start it again")
     try:
+        _allow_quantised(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (
         RuntimeError,
@@ -104,3 +105,12 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise WsnError(f"{path} is not a checkpoint of wsn: it holds no state_dict")
     return checkpoint
+
+
+def _allow_quantised(path: Path) -> None:
+    """Import torchao where a checkpoint has its tensors: only then may they be read."""
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if name.endswith("data.pkl")]
+        quantised = any(b"torchao" in archive.read(name) for name in names)
+    if quantised:
+        import torchao.quantization  # noqa: F401

@@ -12,6 +12,7 @@ from wsn.importance.selection import Selected, Selection
 from wsn.methods.base import Method
 from wsn.narrow import Coupling, couplings_by_leaf, take
 from wsn.providers.compensation import Compensation
+from wsn.providers.quantised import GROUP, quantise_blocks
 from wsn.supernet import Supernet
 
 FFN_MULTIPLE = 8
@@ -30,14 +31,16 @@ class Amoeba(Method):
         width: shares of the largest width, the last of them 1; one for all layers.
         compensate: whether pruned channels give their mean, as a bias (FLAP).
         lora: makes the trained weight provider of a supernet, the rest is frozen; None trains all weights.
+        base: bits of the frozen weights, ``int8`` or ``int4``, see :mod:`wsn.providers.quantised`; None leaves them.
         **kwargs: as for :class:`Method`.
 
     Raises:
-        WsnError: a backbone that is not a language model of which any set of layers is a subnet.
+        WsnError: a backbone that is not a language model of which any set of layers is a subnet, or a base of few bits
+            without LoRAs.
 
     Source: AmoebaLLM, Fu et al. 2024, arXiv:2411.10606; released code. Differs: all layers have the same width, where
     the released masks divide a width between layers and between heads and FFN by one threshold; heads are pruned in
-    groups that share a key and value head, FFNs to multiples of 8; the gate has no noise in evaluation.
+    groups that share a key and value head, FFNs to multiples of 8 (of 32 in int4); the gate has no noise in evaluation.
     """
 
     def __init__(
@@ -47,13 +50,17 @@ class Amoeba(Method):
         width: Sequence[float],
         compensate: bool = True,
         lora: Callable[[Supernet], nn.Module] | None = None,
+        base: str | None = None,
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
+        if base is not None and lora is None:
+            raise WsnError(f"method.base={base} is frozen, so method.lora must not be null")
         self.selection = selection
         self.width = list(width)
         self.compensate = compensate
         self.lora = lora
+        self.base = base
 
     def prepare(self, net: Supernet) -> Supernet:
         """Return the network of shapes, with its weight providers."""
@@ -65,10 +72,12 @@ class Amoeba(Method):
         chosen = self.selection(net)
         order = _orders(net, chosen)
         net.permute_channels(order)
-        units = {"heads": net.kind.group, "ffn": FFN_MULTIPLE}
+        units = {"heads": net.kind.group, "ffn": GROUP if self.base == "int4" else FFN_MULTIPLE}
         net.space = shape_space(net.space, chosen.keep, self.width, units)
         if self.compensate:
             net.providers.append(Compensation(net, _sorted_means(chosen.means, order)))
+        if self.base is not None:
+            quantise_blocks(net, self.base)
         if self.lora is not None:
             net.model.requires_grad_(False)
             net.providers.append(self.lora(net))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from wsn.errors import WsnError
 from wsn.narrow import by_leaf, set_parameter, shallow, take
 from wsn.providers.base import Provider
+from wsn.providers.quantised import dense
 from wsn.subnet import Subnet
 
 GATE_WIDTH = 16
@@ -69,7 +70,7 @@ class LoraLayer(nn.Module):
 
     def merged(self) -> nn.Module:
         """Return the layer with the update in its weight."""
-        clone, weight, update = shallow(self.base), self.base.weight, self.up @ self.down
+        clone, weight, update = shallow(self.base), dense(self.base.weight), self.up @ self.down
         set_parameter(clone, "weight", weight + (update if isinstance(self.base, nn.Linear) else update.T))
         return clone
 
