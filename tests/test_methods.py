@@ -152,8 +152,14 @@ def test_every_method_names_its_paper_and_its_published_recipe(name):
         assert "Differs" in "".join(header)
 
 
+SHAPES = ["method=amoeba", "method.selection.depth=block_influence", "method.selection.batches=1"]
+SAMPLED = {"exits": ["method=spos"], "granularity": ["method=spos"], "shapes": SHAPES}  # of language
+
+
 def draws_of(name, tmp_path, stop=None, checkpoint=None):
-    cfg = compose(CONF, ["method=spos", f"sampler={name}", *SMALL])
+    files = [f"paths.output_dir={tmp_path}", f"paths.run_dir={tmp_path}/run"]
+    language = [*LANGUAGE, "data.images_per_epoch=12", *files, *SAMPLED.get(name, [])]
+    cfg = compose(CONF, [*(language if name in SAMPLED else ["method=spos", *SMALL]), f"sampler={name}"])
     torch.manual_seed(0)
     module, draws = make_module(cfg), Draws()
     module.method.phases = [Phase("all", 3)]
