@@ -211,9 +211,11 @@ def _placed(net: Supernet) -> Iterator[torch.device]:
     gpu = torch.cuda.is_available()
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if gpu else home
     net.to(device).eval()
-    yield device
-    net.to(home)
-    net.train(training)
+    try:
+        yield device
+    finally:
+        net.to(home)
+        net.train(training)
 
 
 def _fingerprint(net: Supernet, batches: Sequence[Batch], settings: str) -> str:
