@@ -57,6 +57,8 @@ def run_in(
         WsnError: the folder holds another job.
     """
     record = read_record(folder) or {"overrides": overrides, "seconds": 0.0, "metrics": {}}
+    if record["overrides"] != overrides and record["status"] == "failed" and not checkpoint_of(folder).exists():
+        record = {"overrides": overrides, "seconds": 0.0, "metrics": {}}  # a mistake, now mended
     if record["overrides"] != overrides:
         raise WsnError(
             f"{folder} holds a job of other settings: {' '.join(record['overrides'])}. Received "
