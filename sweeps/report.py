@@ -1,6 +1,6 @@
 """Dashboards of a sweep on Weights & Biases: a report and a workspace, built by code.
 
-``python sweeps/report.py --entity E --group methods`` saves both; ``--dry-run`` prints their JSON, without network or key.
+``python sweeps/report.py --entity E --group methods`` saves both; ``--dry-run`` prints their JSON and needs no key.
 """
 
 import argparse
