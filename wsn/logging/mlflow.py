@@ -17,8 +17,8 @@ class MLFlowLogger(LightningMLFlowLogger):
 
     def __init__(self, folder: str | Path, **options: Any):
         self._id_file = Path(folder) / "mlflow_run_id"
-        known = self._id_file.read_text().strip() if self._id_file.exists() else None
-        super().__init__(run_id=known, **options)
+        self._known = self._id_file.read_text().strip() if self._id_file.exists() else None
+        super().__init__(run_id=self._known, **options)
 
     @property
     @rank_zero_experiment
@@ -29,3 +29,8 @@ class MLFlowLogger(LightningMLFlowLogger):
             self._id_file.parent.mkdir(parents=True, exist_ok=True)
             self._id_file.write_text(str(self._run_id))
         return client
+
+    def log_hyperparams(self, params: Any) -> None:
+        """Log the config, once: MLflow refuses values that a resume changes."""
+        if self._known is None:
+            super().log_hyperparams(params)
