@@ -3,6 +3,8 @@
 import json
 import struct
 
+import wandb
+
 
 def records(folder):
     """Yield the records of the one offline run in a folder: LevelDB log frames of protobuf messages."""
@@ -33,6 +35,7 @@ class Written:
     """History rows, config, metric definitions, artifacts and tables of an offline run."""
 
     def __init__(self, folder):
+        wandb.teardown()  # W&B's service of this process writes the rest when it ends
         self.folder = folder
         self.history, self.config, self.metrics, self.artifacts = [], {}, {}, {}
         for record in records(folder):
@@ -48,6 +51,7 @@ class Written:
                 self.metrics[record.metric.glob_name or record.metric.name] = record.metric
             elif kind == "artifact":
                 self.artifacts[record.artifact.name] = record.artifact
+        assert kind == "exit", f"the file is not whole, its last record is {kind}"
 
     def values(self, key):
         return [row[key] for row in self.history if key in row]
