@@ -28,11 +28,13 @@ def main(runs, subnets, out):
         read = time.perf_counter()
         write_page(comparison, root / "report.html")
         page = time.perf_counter()
+        used = time.process_time()
         compare([root / "runs"], root)
-        whole = time.perf_counter()
+        whole, used = time.perf_counter(), time.process_time() - used
         size = (root / "report.html").stat().st_size / 1e6
         print(f"{len(methods) * seeds} runs of {subnets} subnets and {len(comparison.plain)} of one trained alone")
-        print(f"read {read - start:.1f} s, page {page - read:.1f} s; all of compare.py, anew, {whole - page:.1f} s")
+        print(f"read {read - start:.1f} s, page {page - read:.1f} s")
+        print(f"all that compare.py writes, anew: {whole - page:.1f} s, {used:.1f} s of a core")
         print(f"report.html: {size:.1f} MB, of which plotly.js 4.8")
 
 

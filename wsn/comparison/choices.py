@@ -1,7 +1,7 @@
 """The choices of subnets: in few characters for the page, and counted over the members of fronts."""
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,29 +17,34 @@ def encode(texts: Sequence[str]) -> dict[str, Any]:
         texts: choices as JSON, as subnets.csv has them.
 
     Returns:
-        ``values``: dimension → its choices, ascending; ``shapes``: lists of (dimension, number of positions, or None
+        ``values``: dimension → its choices; ``shapes``: lists of (dimension, number of positions, or None
         for a scalar); ``shape`` and ``code`` of each subnet, its choices in the order of its shape as
         ``chr(48 + index)``.
 
     >>> encode(['{"depth":[2,3],"kernel":[5,null]}'])["code"]
     ['010-']
     """
-    archs: list[Arch] = [json.loads(text) for text in texts]
-    seen: dict[str, set] = {}
-    for arch in archs:
-        for name, value in arch.items():
-            seen.setdefault(name, set()).update(positions(value))
-    values = {name: sorted(choices - {None}) for name, choices in seen.items()}
-    symbol = {
-        name: {v: chr(FIRST + i) for i, v in enumerate(choices)} | {None: "-"} for name, choices in values.items()
-    }
+    letters: dict[str, _Letters] = defaultdict(_Letters)
     shapes: dict[tuple, int] = {}
     shape, code = [], []
-    for arch in archs:
+    for text in texts:
+        arch: Arch = json.loads(text)
         key = tuple((name, len(value) if isinstance(value, list) else None) for name, value in arch.items())
         shape.append(shapes.setdefault(key, len(shapes)))
-        code.append("".join("".join(map(symbol[name].__getitem__, positions(v))) for name, v in arch.items()))
+        code.append("".join(["".join(map(letters[name].__getitem__, positions(v))) for name, v in arch.items()]))
+    values = {name: [value for value in found if value is not None] for name, found in letters.items()}
     return {"values": values, "shapes": list(shapes), "shape": shape, "code": code}
+
+
+class _Letters(dict):
+    """A letter for each choice, in the order in which they come."""
+
+    def __init__(self):
+        super().__init__({None: "-"})
+
+    def __missing__(self, value: Any) -> str:
+        self[value] = chr(FIRST + len(self) - 1)
+        return self[value]
 
 
 def positions(value: Any) -> list[Any]:

@@ -81,7 +81,7 @@ def page_data(c: Comparison) -> dict[str, Any]:
     fronts = {label: [r.subnets["arch"][i] for r in c.groups[label] for i in c.front(r)] for label in labels}
     volumes = [v for label in labels for v in c.hypervolumes[label]]
     return {
-        "quality": {"label": c.quality.label, "unit": c.quality.unit, "digits": c.quality.digits + 1},
+        "quality": {"label": _label(c), "unit": c.quality.unit, "digits": c.quality.digits + 1},
         "axes": {axis: AXES[axis] for axis in c.axes},
         "methods": labels,
         "palette": PALETTE,
@@ -166,6 +166,11 @@ def _uniform(runs: Sequence[Run]) -> dict[str, Sequence[Any]]:
     return found
 
 
+def _label(c: Comparison) -> str:
+    """Return the quality as axes name it; that much is good goes without saying."""
+    return c.quality.label if c.quality.direction == "max" else f"{c.quality.label} (less is better)"
+
+
 def _title(c: Comparison) -> str:
     return f"{len(c.groups)} method{'s' if len(c.groups) > 1 else ''} compared"
 
@@ -179,7 +184,14 @@ def _about(c: Comparison) -> str:
     names = [", ".join(sorted({str(n) for n in column if n})) for column in
              ([r.data for r in runs], [r.backbone for r in runs])]  # fmt: skip
     counted = f"{sum(map(len, runs)):,} evaluated subnets"
-    parts = [f"{len(runs)} runs", f"{each} per method", alone, counted, *names, f"test {c.quality.label}"]
+    parts = [
+        f"{len(runs)} run{'s' * (len(runs) > 1)}",
+        f"{each} per method",
+        alone,
+        counted,
+        *names,
+        f"test {c.quality.label}",
+    ]
     return " · ".join(part for part in parts if part)
 
 
@@ -197,37 +209,40 @@ def _tables(c: Comparison) -> dict[str, str]:
     """Return the page's tables as HTML, by the names that the template has for them."""
     titles = ("method", "seeds", "hypervolume", "median", "mean rank", "p", "δ", *NAMED, "front mean", "subnets",
               "GMACs spent", "minutes")  # fmt: skip
-    few = len(c.groups) <= WIDE
+    many = f"<p>Left out: more than {WIDE} methods.</p>"
     return {
         "per_method": table_html(per_method(c, titles), "methods"),
         "verdict": " ".join(map(escape, verdict(c))),
-        "pairs": table_html(pair_table(c), "pairs") if few else f"<p>Left out: more than {WIDE} methods.</p>",
+        "pairs": table_html(pair_table(c), "pairs") if len(c.groups) <= WIDE else many,
         "gaps": table_html(gap_table(c), "gap") if c.alone else "",
         "correlations": table_html(correlation_table(c), "tau") if c.alone else "",
         "runs": table_html(run_table(c), "runs"),
         "config": table_html(config_table(c), "config"),
-        "no_alone": "" if c.alone else "<p>No stand-alone runs among these; train some with method=plain.</p>",
+        "no_alone": "" if c.alone else "<p>No run here trained a subnet alone (method=plain).</p>",
+        "body": "" if c.alone else "no-alone",
     }
 
 
 def table_html(table: Table, name: str) -> str:
     """Return a table; its heads are buttons that sort it."""
+    kinds = ["number" if any(isinstance(cell.value, float | int) for cell in column) else "" for column in
+             zip(*table.rows)] or [""] * len(table.heads)  # fmt: skip
     heads = "".join(
-        f'<th scope="col" title="{escape(note)}"><button type="button">{escape(title)}</button></th>'
-        for title, note in table.heads
+        f'<th scope="col" class="{kind}" title="{escape(note)}"><button type="button">{escape(title)}</button></th>'
+        for kind, (title, note) in zip(kinds, table.heads)
     )
     methods = table.methods or [""] * len(table.rows)
     body = "".join(
-        f'<tr data-method="{escape(label)}">{"".join(map(_cell, row))}</tr>' for label, row in zip(methods, table.rows)
+        f'<tr data-method="{escape(label)}">{"".join(map(_cell, row, kinds))}</tr>'
+        for label, row in zip(methods, table.rows)
     )
     head = f"<thead><tr>{heads}</tr></thead>"
     return f'<div class="scroll"><table id="table-{name}">{head}<tbody>{body}</tbody></table></div>'
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: Cell, kind: str) -> str:
     value = f' data-value="{escape(str(cell.value))}"' if cell.value is not None else ""
     title = f' title="{escape(cell.title)}"' if cell.title else ""
-    tone = [cell.tone] if cell.tone else []
-    kind = ["number"] if isinstance(cell.value, float | int) else []
-    names = f' class="{" ".join(tone + kind)}"' if tone + kind else ""
+    names = " ".join(filter(None, (kind, cell.tone)))
+    names = f' class="{names}"' if names else ""
     return f"<td{value}{title}{names}>{escape(cell.text)}</td>"

@@ -174,14 +174,15 @@ def pair_table(c: Comparison) -> Table:
 def verdict(c: Comparison) -> list[str]:
     """Return what the rank tests say, and what so many seeds can say at all: one sentence a line."""
     overall = overall_test(c.hypervolumes, c.seeds)
-    shared = share_seeds(c.seeds)
     if overall.p is None:
         lines = [f"{overall.name}."]
     else:
+        shared = share_seeds(c.seeds)
         over = f"{len(next(iter(c.seeds.values())))} shared seeds" if shared else "runs of different seeds"
+        p = p_text(overall.p) if overall.p < 0.001 else f"= {p_text(overall.p)}"
         lines = [
-            f"{overall.name} test of {len(c.groups)} methods over {over}: χ² = {overall.statistic:.2f}, "
-            f"p {p_text(overall.p) if overall.p < 0.001 else '= ' + p_text(overall.p)} (χ² approximation)."
+            f"{overall.name} test of {len(c.groups)} methods over {over}: {'χ²' if shared else 'H'} = "
+            f"{overall.statistic:.2f}, p {p} (χ² approximation)."
         ]
     pairs = c.pairs
     if not pairs:
@@ -249,7 +250,8 @@ def config_table(c: Comparison) -> Table:
     groups = {**c.groups, **({"trained alone": c.plain} if c.plain else {})}
     rows = []
     for key, values in differences(groups):
-        cells = [Cell(" | ".join(values[label]), tone="mixed" if len(values[label]) > 1 else "") for label in groups]
+        mixed = "" if key.endswith("seed") else "mixed"
+        cells = [Cell(" | ".join(values[label]), tone=mixed if len(values[label]) > 1 else "") for label in groups]
         rows.append([Cell(key, key), *cells])
     return Table([("key", ""), *((label, "") for label in groups)], rows)
 

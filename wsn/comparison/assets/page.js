@@ -139,9 +139,6 @@ function sortable() {
       body.append(...[...body.rows].sort((a, b) => (down ? -1 : 1) * compare(a, b)));
     });
   }
-  for (const cell of document.querySelectorAll("td.number")) {
-    cell.closest("table").tHead.rows[0].cells[cell.cellIndex].classList.add("number");
-  }
   const folders = [...table("runs").tBodies[0].rows];
   folders.forEach((row, n) => {
     const button = Object.assign(document.createElement("button"), { type: "button", textContent: D.runs[n].run });
@@ -192,7 +189,6 @@ controls();
 sortable();
 titles();
 histograms();
-if (!D.alone.s.length) $("plot-alone").remove();
 update();
 const fronts = $("plot-fronts");
 fronts.on("plotly_hover", showTip);

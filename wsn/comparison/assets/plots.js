@@ -43,6 +43,7 @@ const marker = (m, size, more = {}) => ({ color: colour(m), symbol: symbol(m), s
 // Ticks of a logarithmic axis with their whole values; plotly.js writes 2 for 20.
 function logTicks(values) {
   const low = Math.min(...values), high = Math.max(...values), ticks = [];
+  if (!values.length) return {};
   const digits = high < 20 * low ? [1, 1.5, 2, 3, 4, 5, 7] : [1, 2, 5];
   for (let power = Math.floor(Math.log10(low)) - 1; power <= Math.log10(high) + 1; power += 1) {
     ticks.push(...digits.map((digit) => Number((digit * 10 ** power).toPrecision(2))));
@@ -128,7 +129,7 @@ function drawFronts() {
   });
   if (D.alone.s.length && state.axis !== "latency_ms") traces.push(aloneTrace());
   const found = layout(D.axes[state.axis][1], D.quality.label, { uirevision: state.axis + state.log });
-  if (state.log) Object.assign(found.xaxis, { type: "log", ...logTicks(traces.flatMap((t) => [least(t.x), most(t.x)])) });
+  if (state.log) Object.assign(found.xaxis, { type: "log", ...logTicks(traces.flatMap((t) => [least(t.x), most(t.x)]).filter(isFinite)) });
   return Plotly.react("plot-fronts", traces, found, CONFIG);
 }
 
@@ -169,7 +170,7 @@ function drawAlone() {
 }
 
 function drawHistogram(histogram, plot, position) {
-  const labels = histogram.values.map(String);
+  const labels = histogram.values.map((v) => (histogram.name === "layers" ? ["skipped", "kept"][v] : String(v)));
   const traces = [];
   D.methods.forEach((name, m) => {
     if (!state.on[m]) return;
