@@ -56,7 +56,7 @@ def sections(entity: str, quality: Quality) -> dict[str, list[Any]]:
     spent = wr.ScatterPlot(
         title="Hypervolume against compute",
         x=wr.SummaryMetric("train/gmacs_spent"),
-        y=wr.SummaryMetric("pareto/hypervolume"),
+        y=wr.SummaryMetric("test/hypervolume"),
         layout=wr.Layout(w=24, h=10),
     )
     losses = [
@@ -73,7 +73,7 @@ def sections(entity: str, quality: Quality) -> dict[str, list[Any]]:
     ]
     spread = wr.BarPlot(
         title="Hypervolume, mean and deviation over seeds",
-        metrics=["pareto/hypervolume"],
+        metrics=["test/hypervolume"],
         max_bars_to_show=MOST,
         layout=wr.Layout(w=24, h=10),
         **by_method,

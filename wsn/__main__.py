@@ -1,4 +1,4 @@
-"""``python -m wsn list``: what there is to choose from; ``latency-table`` and ``lm-eval``: measure a run or a model."""
+"""``python -m wsn list``: what there is to choose from; other commands measure a run or set up a dashboard."""
 
 import argparse
 import sys

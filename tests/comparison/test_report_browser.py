@@ -5,6 +5,7 @@ import shutil
 import time
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from synthetic import write_sweep
 
 from wsn.comparison.page import write_page
@@ -108,6 +109,12 @@ def test_the_label_of_a_subnet_and_the_command_that_a_click_copies(page, folder)
     assert words[:2] == ["python", "export.py"]
     assert words[2] == "run='" + run.replace("'", "\\'") + "'"
     assert words[3].strip('"').replace("'", "") == f"subnet={id_}"
+
+
+def test_ids_that_look_like_numbers_reach_hydra_as_text(page):
+    for id_ in ("0a1b2c3d4e", "1234567890", "0123456789", "12e4567890", "123456789e"):
+        [word] = shlex.split(page.execute_script("return argument(arguments[0])", id_))
+        assert OverridesParser.create().parse_overrides([word])[0].value() == id_
 
 
 def test_copying_without_permission_falls_back(page):

@@ -79,6 +79,7 @@ def test_history(run, written):
     rows = read_csv(run / "metrics.csv")
     for key in (
         "pareto/hypervolume",
+        "test/hypervolume",
         "pareto/kendall_tau",
         "train/gmacs_spent",
         "test/largest/acc",

@@ -140,9 +140,9 @@ def test_report_and_workspace_without_key_or_network():
     assert chart["fieldSettings"] == chart_fields(ACCURACY)
     assert TABLE_KEY in json.dumps(chart["userQuery"])
     assert (front["xAxis"], front["metrics"]) == ("front/gmacs", ["front/acc"])
-    assert (spent["xAxis"], spent["yAxis"]) == ("summary:train/gmacs_spent", "summary:pareto/hypervolume")
+    assert (spent["xAxis"], spent["yAxis"]) == ("summary:train/gmacs_spent", "summary:test/hypervolume")
     assert [c["metrics"] for c in losses] == [["train/loss/max"], ["train/loss/random"], ["train/loss/min"]]
-    assert spread["metrics"] == ["pareto/hypervolume"]
+    assert spread["metrics"] == ["test/hypervolume"]
     for config in (front, *losses, spread):
         assert (config["groupBy"], config["groupAgg"], config["groupArea"]) == ("method_name.value", "mean", "stddev")
     for grid in grids:

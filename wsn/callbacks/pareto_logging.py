@@ -22,7 +22,7 @@ from wsn.quality import quality_of, quality_of_metrics
 class ParetoLogging(Callback):
     """Send what :class:`SubnetEvaluation` measured to the loggers.
 
-    ``pareto/hypervolume`` goes to every logger: the area under the front between no multiply-adds and the
+    ``pareto/hypervolume`` goes to every logger, of held-out images, and at the end ``test/hypervolume``: the area under the front between no multiply-adds and the
     largest subnet's, as a share of the largest possible; so it is the mean accuracy over all budgets, in [0, 1]. Of
     language models it is the mean share of 8 bits per byte that is saved. So does ``pareto/kendall_tau``: how far the
     ranking of the subnets is the one of the evaluation before; the last compares held-out and test images.
@@ -62,7 +62,9 @@ class ParetoLogging(Callback):
         largest = cost(module.supernet, module.supernet.space.max()).macs
         quality = quality_of(rows)
         volume = Front(rows, quality.objectives).hypervolume({"macs": largest, quality.key: quality.worst})
-        values = {"pareto/hypervolume": quality.hypervolume_share(volume, largest)}
+        # A sweep chooses by pareto/hypervolume, so it never has test images in it.
+        group = "test" if rows[0]["split"] == "test" else "pareto"
+        values = {f"{group}/hypervolume": quality.hypervolume_share(volume, largest)}
         tau = self._kendall_tau(rows, quality.key)
         if math.isfinite(tau):
             values["pareto/kendall_tau"] = tau

@@ -3,7 +3,6 @@
 import logging
 import warnings
 
-
 UNWANTED = ("💡", "TPU available", "`weights_only`")
 
 

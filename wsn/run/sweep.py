@@ -160,10 +160,10 @@ def print_records(records: Mapping[str, dict[str, Any]], folder: Path) -> None:
     from rich.table import Column, Table
 
     table = Table(
-        Column("job", overflow="fold"), "status", "minutes", "hypervolume", title=str(folder), box=box.SIMPLE_HEAD
+        Column("job", overflow="fold"), "status", "minutes", "test hypervolume", title=str(folder), box=box.SIMPLE_HEAD
     )
     for name, r in records.items():
-        volume = r["metrics"].get("pareto/hypervolume")
+        volume = r["metrics"].get("test/hypervolume")
         colour = {"done": "green", "failed": "red"}.get(r["status"], "yellow")
         shown = "" if volume is None else f"{volume:.4f}"
         table.add_row(name, f"[{colour}]{r['status']}", f"{r['seconds'] / 60:.1f}", shown)

@@ -25,7 +25,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     """Train as the config says, evaluate, and leave everything in the run folder.
 
     Returns:
-        the last value of each metric: ``pareto/hypervolume``, ``test/largest/acc``, ``train/gmacs_spent`` ...
+        the last value of each metric: ``test/hypervolume``, ``test/largest/acc``, ``train/gmacs_spent`` ...
 
     Raises:
         WsnError: what a user can mend; see the message.

@@ -64,7 +64,7 @@ function choices(place) {
   return found;
 }
 
-// Repeats are counted: 7 7 7 · 5 → 7×3 · 5; kept and skipped layers are dots.
+// Repeats are counted, skipped blocks are a dot: 7 7 7 - - 5 → 7×3 · 5. Kept and skipped layers are circles.
 function short(name, values) {
   if (name === "layers") return values.map((v) => (v ? "●" : "○")).join("");
   const parts = [];
@@ -73,7 +73,7 @@ function short(name, values) {
     if (last && last[0] === value) last[1] += 1;
     else parts.push([value, 1]);
   }
-  return parts.map(([value, n]) => (value ?? "·") + (n > 1 ? `×${n}` : "")).join(" ");
+  return parts.map(([value, n]) => value === null ? "·" : value + (n > 1 ? `×${n}` : "")).join(" ");
 }
 
 // An id of digits alone, or like 12e3456789, would be a number to Hydra.
