@@ -138,8 +138,8 @@ def test_filters_hide_methods_seeds_and_runs(page):
     assert not row.is_displayed()
     chip.click()
     assert "ofa" in traces(page)
-    page.find_element("id", "text").send_keys("spos seed 1")
-    assert page.find_element("id", "count").text == "1 of 6 runs"
+    page.find_element("id", "text").send_keys("spos _1")
+    wait_for(page, "return document.getElementById('count').textContent === '1 of 6 runs'")
     assert set(traces(page)) == {"spos", "trained alone"}
     page.find_element("id", "none").click()
     assert traces(page) == ["trained alone"]
@@ -163,17 +163,16 @@ def test_switches_of_the_fronts(page):
 
 
 def test_tables_sort_and_configs_are_searched(page):
-    column = (
-        "return [...document.querySelectorAll('#table-methods tbody tr')].map(r => parseFloat(r.cells[2].textContent))"
-    )
+    values = "[...document.querySelectorAll('#table-methods tbody tr')].map(r => parseFloat(r.cells[2].textContent))"
+    ordered = f"return {values}.every((v, i, all) => !i || all[i - 1] <= v)"
     head = page.find_element("css selector", "#table-methods th:nth-child(3) button")
     head.click()
-    assert page.execute_script(column) == sorted(page.execute_script(column))
+    wait_for(page, ordered)
     head.send_keys("\n")  # from the keyboard, the other way
-    assert page.execute_script(column) == sorted(page.execute_script(column), reverse=True)
+    wait_for(page, ordered.replace("<=", ">="))
     page.find_element("id", "keys").send_keys("label labels")
-    rows = page.find_elements("css selector", "#table-config tbody tr")
-    assert [row.text.split()[0] for row in rows if row.is_displayed()] == ["method.losses.random.labels"]
+    keys = "[...document.querySelectorAll('#table-config tbody tr:not([hidden])')].map(row => row.cells[0].textContent)"
+    wait_for(page, f"return {keys}.join() === 'method.losses.random.labels'")
 
 
 def test_themes(page):

@@ -38,7 +38,11 @@ function controls() {
   }
   for (const seed of [...new Set(D.runs.map((run) => run.seed))].sort((a, b) => a - b)) $("seed").append(new Option(seed, seed));
   $("seed").addEventListener("change", () => { state.seed = $("seed").value; update(); });
-  $("text").addEventListener("input", () => { state.text = $("text").value; update(); });
+  $("text").addEventListener("input", () => {
+    state.text = $("text").value;
+    clearTimeout(update.timer);
+    update.timer = setTimeout(update, 150); // once the typing rests: many runs take a while to draw
+  });
   $("all").addEventListener("click", () => { state.on.fill(true); update(); });
   $("none").addEventListener("click", () => { state.on.fill(false); update(); });
   $("keys").addEventListener("input", filterKeys);

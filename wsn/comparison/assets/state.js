@@ -31,9 +31,15 @@ const faded = (hex, alpha) => {
   return `rgba(${r},${g},${b},${alpha})`;
 };
 
+// Length of what all folders begin with, which would match a filter everywhere.
+const COMMON = D.runs.reduce((length, run) => {
+  while (!run.run.startsWith(D.runs[0].run.slice(0, length))) length -= 1;
+  return length;
+}, D.runs.length > 1 ? D.runs[0].run.lastIndexOf("/") + 1 : 0);
+
 function visible(run) {
   if (!state.on[run.m] || (state.seed !== "" && String(run.seed) !== state.seed)) return false;
-  const about = `${D.methods[run.m]} ${run.run} seed ${run.seed}`.toLowerCase();
+  const about = `${D.methods[run.m]} ${run.run.slice(COMMON)}`.toLowerCase();
   return state.text.toLowerCase().split(/\s+/).every((word) => about.includes(word));
 }
 const shownRuns = () => D.runs.filter(visible);
