@@ -16,6 +16,8 @@ from wsn.quality import Quality, quality_of_metrics
 
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 KEYS = ("method", "seed")
+COLUMNS = ("id", "kind", "arch", "macs", "params", "latency_ms", "quality")
+STATUS = {"running": "is still running", "failed": "failed", "interrupted": "was interrupted"}
 
 
 @dataclass
@@ -108,7 +110,7 @@ def read_run(folder: Path) -> Run:
     job = _job(folder)
     if job.get("status", "done") != "done":
         raise UnfinishedError(
-            " ".join(f"its job {_STATUS.get(job['status'], job['status'])}. {job.get('error') or ''}".split())
+            " ".join(f"its job {STATUS.get(job['status'], job['status'])}. {job.get('error') or ''}".split())
         )
     cfg = _config(folder)
     quality, rows = _test_rows(folder / "subnets.csv")
@@ -133,10 +135,6 @@ def read_run(folder: Path) -> Run:
         minutes=_minutes(folder, job),
         dropped=len(rows) - len(kept),
     )
-
-
-_STATUS = {"running": "is still running", "failed": "failed", "interrupted": "was interrupted"}
-COLUMNS = ("id", "kind", "arch", "macs", "params", "latency_ms", "quality")
 
 
 def _job(folder: Path) -> dict[str, Any]:
