@@ -124,14 +124,17 @@ def test_slurm(tmp_path, monkeypatch):
     tools = {
         "sbatch": f"""#!{sys.executable}
 import os, re, subprocess, sys
-script = sys.argv[-1]
-count = int(re.search(r"--array=0-(\\d+)", open(script).read())[1]) + 1
-print("Submitted batch job 7", flush=True)
+count = int(re.search(r"--array=0-(\\d+)", open(sys.argv[-1]).read())[1]) + 1
+nowhere = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+if sys.argv[1] != "run":
+    print("Submitted batch job 7")
+    subprocess.Popen([__file__, "run", sys.argv[-1]], start_new_session=True, **nowhere)
+    sys.exit()
 for task in range(count):
     slurm = dict(JOB_ID=7 + task, ARRAY_JOB_ID=7, ARRAY_TASK_ID=task, PROCID=0, LOCALID=0, NODEID=0, NTASKS=1,
                  JOB_NUM_NODES=1, NNODES=1, JOB_NODELIST="localhost", NODELIST="localhost", JOB_NAME="wsn")
     environment = {{**os.environ, **{{f"SLURM_{{k}}": str(v) for k, v in slurm.items()}}}}
-    subprocess.Popen(["bash", script], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).wait()
+    subprocess.run(["bash", sys.argv[-1]], env=environment, **nowhere)
 """,
         "srun": f"""#!{sys.executable}
 import os, sys
