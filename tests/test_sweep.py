@@ -18,7 +18,7 @@ from wsn.files import locked
 from wsn.pareto import read_csv
 from wsn.run import devices
 from wsn.run.devices import own_gpu
-from wsn.run.job import objective, run_in
+from wsn.run.job import objective, release, run_in
 from wsn.run.sweep import SweepFolder, refuse_subprocesses
 
 SMALL = [
@@ -194,6 +194,24 @@ def test_a_job_that_another_process_runs_is_left_alone(tmp_path):
         assert ours
         assert job(tmp_path / "a", lambda cfg: {"x": 1.0}) is None
     assert job(tmp_path / "a", lambda cfg: {"x": 1.0}) == {"x": 1.0}
+
+
+def test_a_job_leaves_no_wandb_run_and_no_compiled_graphs(tmp_path):
+    import wandb
+
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    double = torch.compile(lambda x: 2 * x, backend=backend)
+    double(torch.ones(2))
+    wandb.init(mode="offline", dir=tmp_path)
+    release()
+    assert wandb.run is None
+    double(torch.ones(2))
+    assert len(graphs) == 2
 
 
 def test_the_folder_is_that_of_the_overrides():
