@@ -26,8 +26,8 @@ from wsn.comparison.tables import (
     verdict,
     volume_text,
 )
+from wsn.files import write_atomically
 from wsn.logging.plots import MARKERS, PALETTE
-from wsn.pareto import write_atomically
 
 AXES = {
     "macs": ("MACs", "multiply-adds (millions)", "M", 1e6),
