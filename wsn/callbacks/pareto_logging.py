@@ -22,10 +22,11 @@ from wsn.quality import quality_of, quality_of_metrics
 class ParetoLogging(Callback):
     """Send what :class:`SubnetEvaluation` measured to the loggers.
 
-    ``pareto/hypervolume`` goes to every logger, of held-out images, and at the end ``test/hypervolume``: the area under the front between no multiply-adds and the
-    largest subnet's, as a share of the largest possible; so it is the mean accuracy over all budgets, in [0, 1]. Of
-    language models it is the mean share of 8 bits per byte that is saved. So does ``pareto/kendall_tau``: how far the
-    ranking of the subnets is the one of the evaluation before; the last compares held-out and test images.
+    ``pareto/hypervolume`` of held-out images goes to every logger, and at the end ``test/hypervolume``: the area under
+    the front between no multiply-adds and the largest subnet's, as a share of the largest possible; so it is the mean
+    accuracy over all budgets, in [0, 1], or of language models the mean share of 8 bits per byte that is saved. So does
+    ``pareto/kendall_tau``: how far the ranking of the subnets is the one of the evaluation before; the last compares
+    held-out and test images.
     W&B also gets the config, ``front/*`` rows, one table of all subnets, a chart, the picture and the files.
 
     Args:
