@@ -46,7 +46,7 @@ def swept(tmp_path_factory):
     killed = command("train.py", *JOBS, *KILL, out=out, check=False)
     assert killed.returncode == -signal.SIGKILL
     status = {p.parent.name: json.loads(p.read_text())["status"] for p in out.rglob("job.json")}
-    assert status == {"seed-0_accumulate-1": "running"}
+    assert status == {"method-spos_accumulate-1_seed-0": "running"}
     return out / "sweeps" / "s", command("train.py", *JOBS, *KILL, out=out, check=False)
 
 
@@ -55,19 +55,19 @@ def test_a_killed_sweep_goes_on_and_reports_what_fails(swept):
     assert done.returncode == 1
     rows = {r["job"]: r for r in read_csv(folder / "sweep.csv")}
     assert {name: r["status"] for name, r in rows.items()} == {
-        "seed-0_accumulate-1": "done",
-        "seed-0_accumulate--1": "failed",
-        "seed-1_accumulate-1": "done",
-        "seed-1_accumulate--1": "failed",
+        "method-spos_accumulate-1_seed-0": "done",
+        "method-spos_accumulate--1_seed-0": "failed",
+        "method-spos_accumulate-1_seed-1": "done",
+        "method-spos_accumulate--1_seed-1": "failed",
     }
-    failed = rows["seed-1_accumulate--1"]
+    failed = rows["method-spos_accumulate--1_seed-1"]
     assert "optim.accumulate must be a positive number. Received -1" in failed["error"]
-    assert "error: seed-1_accumulate--1 failed: optim.accumulate" in done.stderr
+    assert "error: method-spos_accumulate--1_seed-1 failed: optim.accumulate" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-    assert "WsnError" in (folder / "seed-1_accumulate--1" / "error.txt").read_text()
-    good = rows["seed-1_accumulate-1"]
+    assert "WsnError" in (folder / "method-spos_accumulate--1_seed-1" / "error.txt").read_text()
+    good = rows["method-spos_accumulate-1_seed-1"]
     assert good["seconds"] > 1
-    test = [r for r in read_csv(folder / "seed-1_accumulate-1" / "subnets.csv") if r["split"] == "test"]
+    test = [r for r in read_csv(folder / "method-spos_accumulate-1_seed-1" / "subnets.csv") if r["split"] == "test"]
     assert [good["test/alone/acc"]] == [r["acc"] for r in test]
 
 
@@ -83,7 +83,7 @@ def test_starting_again_runs_what_is_missing_only(swept):
 def test_jobs_of_one_process_do_not_touch_each_other(swept):
     """The second job of the process is, bit for bit, what it is alone in a process."""
     folder, _ = swept
-    alone, job = folder.parents[1] / "alone", folder / "seed-1_accumulate-1"
+    alone, job = folder.parents[1] / "alone", folder / "method-spos_accumulate-1_seed-1"
     command("train.py", "seed=1", *SMALL, f"paths.run_dir={alone}", out=alone)
     a, b = weights(alone), weights(job)
     assert all(torch.equal(a[k], b[k]) for k in a)

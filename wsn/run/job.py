@@ -57,9 +57,10 @@ def run_in(
         WsnError: the folder holds another job.
     """
     record = read_record(folder) or {"overrides": overrides, "seconds": 0.0, "metrics": {}}
-    if record["overrides"] != overrides and record["status"] == "failed" and not checkpoint_of(folder).exists():
-        record = {"overrides": overrides, "seconds": 0.0, "metrics": {}}  # a mistake, now mended
-    if record["overrides"] != overrides:
+    other = sorted(record["overrides"]) != sorted(overrides)
+    if other and record["status"] == "failed" and not checkpoint_of(folder).exists():
+        record, other = {"overrides": overrides, "seconds": 0.0, "metrics": {}}, False  # a mistake, now mended
+    if other:
         raise WsnError(
             f"{folder} holds a job of other settings: {' '.join(record['overrides'])}. Received "
             f"{' '.join(overrides)}. Choose another name for this sweep: sweep=NAME"

@@ -18,6 +18,7 @@ from wsn.errors import WsnError
 RECORD = "job.json"  # in each job's folder
 INDEX = "sweep.csv"  # in the sweep's
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # set where something else has made the processes
+GROUPS = ("method", "backbone", "data")
 OUTSIDE = ("sweep", "launcher")  # overrides that do not change what a job computes
 
 
@@ -25,7 +26,8 @@ class SweepFolder(Callback):
     """Give a multirun its folder, ``<output_dir>/sweeps/<sweep>/<job>``, and tell how its jobs ended.
 
     Without ``sweep=NAME`` the name comes from the overrides, so that the same command finds the same folder; a job's
-    name comes from the values that are swept. In ``conf/train.yaml`` under ``hydra.callbacks``.
+    name comes from its method, backbone and data, where they are given, and from the values that are swept. In
+    ``conf/train.yaml`` under ``hydra.callbacks``.
     """
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
@@ -40,7 +42,7 @@ class SweepFolder(Callback):
         name = config.sweep or sweep_name(given, swept)
         settings = {
             "hydra.sweep.dir": f"{config.paths.output_dir}/sweeps/{name}",
-            "hydra.sweep.subdir": "${wsn.job:${hydra.overrides.task},'" + " ".join(swept) + "'}",
+            "hydra.sweep.subdir": "${wsn.job:${hydra.overrides.task},'" + " ".join(naming_keys(given, swept)) + "'}",
             "sweep": name,
         }
         named = {o.partition("=")[0] for o in [*given, *config.hydra.overrides.hydra]}
@@ -90,11 +92,24 @@ def swept_keys(overrides: Sequence[str]) -> list[str]:
     return [str(o.key_or_group) for o in parsed if o.is_sweep_override()]
 
 
+def naming_keys(overrides: Sequence[str], swept: Sequence[str]) -> list[str]:
+    """Return the keys that name a job, in an order that does not depend on the command's: groups first, seed last.
+
+    So a sweep that is given one more method later has its jobs beside the others.
+
+    >>> naming_keys(["seed=0,1", "method=ofa", "budget_gmacs=20"], ["seed"])
+    ['method', 'seed']
+    """
+    given = {o.partition("=")[0] for o in overrides}
+    keys = {*swept, *(given & set(GROUPS))}
+    return sorted(keys, key=lambda key: (key == "seed", GROUPS.index(key) if key in GROUPS else len(GROUPS), key))
+
+
 def sweep_name(overrides: Sequence[str], swept: Sequence[str]) -> str:
     """Return a name that the same overrides, in any order and with any launcher, have again.
 
     >>> sweep_name(["seed=0,1", "method=ofa", "launcher=joblib"], ["seed"])
-    'seed-e5a2e0'
+    'seed-fd8214'
     """
     computed = sorted(o for o in overrides if o.partition("=")[0] not in OUTSIDE)
     digest = hashlib.sha256("\n".join(computed).encode()).hexdigest()[:6]
