@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from wsn.errors import WsnError, listed
+from wsn.files import write_atomically
 
 Row = dict[str, Any]
 OBJECTIVES: Mapping[str, str] = {"macs": "min", "acc": "max"}
@@ -171,14 +172,6 @@ def _volume(points: np.ndarray, corner: np.ndarray) -> float:
     edges = np.append(points[1:, 0], corner[0])
     widths = edges - points[:, 0]
     return float(sum(w * _volume(points[: i + 1, 1:], corner[1:]) for i, w in enumerate(widths) if w > 0))
-
-
-def write_atomically(path: str | Path, text: str) -> None:
-    """Write a text file so that a crash leaves the old one or the new one, never a part."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    os.replace(temporary, path)
 
 
 def write_csv(path: str | Path, rows: Sequence[Row]) -> None:

@@ -89,8 +89,8 @@ def _move_paths(cfg: DictConfig, folder: Path) -> None:
 
 
 def _overrides() -> list[str]:
-    if not HydraConfig.initialized():
-        return []
+    if not HydraConfig.initialized() or HydraConfig.get().mode == RunMode.MULTIRUN:
+        return []  # a job of a sweep is resumed by the overrides that it was started with
     return [o for o in HydraConfig.get().overrides.task]
 
 
