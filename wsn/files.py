@@ -7,12 +7,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give the path of a file to write beside ``path``, and move it there; where writing fails, it is removed."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_atomically(path: str | Path, text: str) -> None:
     """Write a text file so that a crash leaves the old one or the new one, never a part."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        temporary.write_text(text)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
 from wsn.errors import WsnError
+from wsn.files import replacing
 
 
 class StepCheckpoint(Checkpoint):
@@ -60,16 +61,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             WsnError: the disk is full or the folder cannot be written; the checkpoint before is intact.
         """
         path = Path(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with open(temporary, "wb") as file:
+            with replacing(path) as temporary, open(temporary, "wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-            temporary.unlink(missing_ok=True)
             kept = "the checkpoint before it is intact" if path.exists() else "there is none before it"
             raise WsnError(
                 f"Cannot write the checkpoint {path}: {error}. Is the disk full? {kept[0].upper() + kept[1:]}. Make "
