@@ -11,6 +11,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from wsn import WsnError
 from wsn.config import build, check, compose
+from wsn.run.folder import read_config
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
@@ -161,3 +162,14 @@ def test_bad_targets_name_the_cause():
         build({"_target_": "wsn.schedule.Phase", "name": "a", "epochs": 1, "foo": 2})
     with pytest.raises(WsnError, match="_target_"):
         build({"a": 1})
+
+
+def test_the_config_of_a_moved_run_folder_points_at_where_it_is(tmp_path):
+    (tmp_path / "config.yaml").write_text(
+        "paths: {run_dir: old/a}\nn: [old/a, 1]\n"
+        "callbacks: {x: {folder: old/a/checkpoints, other: old/ab, also: my old/a}}\n"
+    )
+    cfg = read_config(tmp_path)
+    assert cfg.paths.run_dir == str(tmp_path)
+    assert cfg.callbacks.x == {"folder": f"{tmp_path}/checkpoints", "other": "old/ab", "also": "my old/a"}
+    assert cfg.n == [str(tmp_path), 1]
