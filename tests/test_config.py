@@ -10,6 +10,7 @@ from hydra.utils import get_class, get_method
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from wsn import WsnError
+from wsn.backbones.transformer import shape_space
 from wsn.config import build, check, compose
 from wsn.run.folder import read_config
 
@@ -87,8 +88,10 @@ def test_every_file_says_what_it_is(path):
 @pytest.mark.parametrize("name", [p.stem for p in sorted((CONF / "sampler").glob("*.yaml"))])
 def test_every_sampler_stays_in_the_space_and_repeats_itself(net, name):
     node = composed("sampler", name).sampler
-    if name in ("exits", "granularity"):  # of networks of equal layers
+    if name in ("exits", "granularity", "shapes"):  # of networks of equal layers
         net = build({k: v for k, v in composed("backbone", "llama").backbone.items() if k != "name"})
+    if name == "shapes":
+        net.space = shape_space(net.space, {4: [0, 1, 2, 3], 2: [0, 3]}, [0.5, 0.75, 1.0], {"heads": 1, "ffn": 8})
     a, b = (build(node, space=net.space, seed=1) for _ in range(2))
     a.attach(net)
     b.attach(net)
