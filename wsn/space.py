@@ -10,6 +10,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import yaml
+
 from wsn.dimension import Choice, Dimension, Follow
 from wsn.errors import WsnError, listed
 from wsn.subnet import Subnet, plain
@@ -189,8 +191,8 @@ class SearchSpace:
         """Return the subnet that ``spec`` names.
 
         Args:
-            spec: a Subnet, ``"largest"``, ``"smallest"``, ``"middle"``, choices as a mapping or JSON text, or
-                the path of a subnet file.
+            spec: a Subnet, ``"largest"``, ``"smallest"``, ``"middle"``, choices as a mapping or text (JSON, or YAML
+                such as ``{depth: 2}``), or the path of a subnet file.
         """
         named = {"largest": self.max, "smallest": self.min, "middle": self.middle}
         if isinstance(spec, str):
@@ -204,9 +206,9 @@ class SearchSpace:
                     f"{self.min().to_json()}"
                 )
             try:
-                spec = json.loads(spec)
-            except ValueError as error:
-                raise WsnError(f"The subnet {spec!r} is not JSON: {error}") from None
+                spec = yaml.safe_load(spec)
+            except yaml.YAMLError as error:
+                raise WsnError(f"The subnet {spec!r} cannot be read: {error}") from None
         if isinstance(spec, Subnet) and spec in self:
             return spec
         return self.subnet(**spec)

@@ -112,9 +112,9 @@ class Settings:
 class Selection:
     """Selects layers and channels of a language model, once.
 
-    Results are kept below ``cache``, in a folder named by the weights, the text and the settings: the dynamic
-    programming after each of its rows, so that the same command goes on after a kill, and other runs of the same model
-    find them. When all is there it is copied to ``folder``, which is then all that is read.
+    Results are kept below ``cache``, layers and channels each in a folder named by the weights, the text and their
+    settings: the dynamic programming after each of its rows, so that the same command goes on after a kill, and other
+    runs of the same model find them. When all is there it is copied to ``folder``, which is then all that is read.
 
     Args:
         data: its held-out text is looked at.
@@ -153,23 +153,34 @@ class Selection:
         with _placed(net) as device:
             loader = islice(self.data.val_dataloader(), self.settings.batches)
             batches = [(inputs.to(device), labels.to(device)) for inputs, labels in loader]
-            place = self.cache / _fingerprint(net, batches, repr((self.settings, self.measure)))
-            place.mkdir(parents=True, exist_ok=True)
-            rank_zero_info(f"Selection of layers and channels: {place}")
-            if "keep" not in _read(place / DEPTH):
-                self._layers(net, batches, place / DEPTH)
-            if not (place / WIDTH).exists():
-                with replacing(place / WIDTH) as path:
+            depth, width = self._places(net, batches)
+            rank_zero_info(f"Selection of layers: {depth.parent}; of channels: {width.parent}")
+            if "keep" not in _read(depth):
+                self._layers(net, batches, depth)
+            if not width.exists():
+                with replacing(width) as path:
                     torch.save(self._channels(net, batches), path)
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name in (DEPTH, WIDTH):  # the width last: it says that all is there
-            with replacing(self.folder / name) as path:
-                shutil.copy(place / name, path)
+        for place in (depth, width):  # the width last: it says that all is there
+            with replacing(self.folder / place.name) as path:
+                shutil.copy(place, path)
+
+    def _places(self, net: Supernet, batches: Sequence[Batch]) -> tuple[Path, Path]:
+        """Return the files of layers and channels in the cache."""
+        of_layers = repr((self._of_layers(), self.measure))
+        depth = self.cache / _fingerprint(net, batches, of_layers) / DEPTH
+        width = self.cache / _fingerprint(net, batches, self.settings.width) / WIDTH
+        for path in (depth, width):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        return depth, width
+
+    def _of_layers(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self.settings).items() if name != "width"}
 
     def _layers(self, net: Supernet, batches: Sequence[Batch], path: Path) -> None:
         count = len(net.space.dimensions["layers"])
         smallest, keep_last = self.settings.smallest(count), self.settings.keep_last
-        about: dict[str, Any] = {"settings": asdict(self.settings)}
+        about: dict[str, Any] = {"settings": self._of_layers()}
         if self.settings.depth == "dynamic_programming":
             rows = self._program(net, batches, path, about)
             about.update(rows=_plain(rows), keep=kept_layers(count, rows[-1]))

@@ -20,10 +20,10 @@ from wsn.supernet import Supernet
 
 
 def evaluate_run(cfg: DictConfig) -> list[dict[str, Any]]:
-    """Evaluate subnets of the run ``cfg.run`` and write ``evaluation.csv`` beside its results.
+    """Evaluate subnets of the run ``cfg.run`` and write ``cfg.out`` beside its results.
 
     Args:
-        cfg: run, split, subnet, panel, calibrate, data (overrides of single values of the run's data config).
+        cfg: run, split, subnet, panel, calibrate, data (overrides of single values of the run's data config), out.
 
     Raises:
         WsnError: not a run folder, a corrupt checkpoint, an unknown split or subnet.
@@ -38,9 +38,9 @@ def evaluate_run(cfg: DictConfig) -> list[dict[str, Any]]:
     rows = [row(net, c, m, split=cfg.split) for c, m in zip(chosen, metrics)]
     front = Front(rows, quality_of(rows).objectives)
     rows = [{**r, "on_front": r in front} for r in rows]
-    write_csv(folder / "evaluation.csv", rows)
+    write_csv(folder / cfg.out, rows)
     print_results(rows)
-    rank_zero_info(f"Written: {folder / 'evaluation.csv'}")
+    rank_zero_info(f"Written: {folder / cfg.out}")
     return rows
 
 
