@@ -90,8 +90,7 @@ def masked(net: CausalLMSupernet, weights: Weights, frozen: bool = False) -> nn.
     _mask_stream(view, net.kind.outside.out, stream, stream)
     layers = view._modules[net.kind.base]._modules[net.kind.layers]
     for (_, _, at), layer in zip(net.space.kept(net.space.max()), layers.children()):
-        gate = make.gate(at)
-        _mask_stream(layer, net.kind.inside.out, stream, lambda gate=gate: stream() * gate())
+        _mask_stream(layer, net.kind.inside.out, stream, _product(stream, make.gate(at)))
         for coupling, name in ((net.kind.heads, "heads"), (net.kind.ffn, "ffn")):
             (reader,) = map(leaf_of, coupling.into)
             _before(layer.get_submodule(reader.name), make.units(name, at, reader))
@@ -135,6 +134,10 @@ def _mask_stream(module: nn.Module, members: Sequence[str | Leaf], mask: Mask, w
             owner._modules[last] = MaskedNorm(leaf, mask)
         else:
             leaf.register_forward_hook(lambda layer, args, out: out * written().to(out.dtype))
+
+
+def _product(a: Mask, b: Mask) -> Callable[[], Tensor]:
+    return lambda: a() * b()
 
 
 def _before(layer: nn.Module, mask: Mask) -> None:
