@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from wsn.backbones.causal_lm import CausalLMSupernet
 from wsn.cost_models.base import CostModel
@@ -116,18 +116,18 @@ class Routed(Method):
         if budget is None:
             return super().forward(net, inputs, draw)
         assert isinstance(net, CausalLMSupernet)
-        weights = self.route(net, inputs, budget)
-        view = masked(net, weights, frozen=kind == ROUTER)
+        view, weights = self.relaxed(net, inputs, budget, frozen=kind == ROUTER)
         if not self.role_loss(draw.role).dropout:
             set_dropout(view, on=False)
         logits = net.predict(view, inputs, draw.subnet)
-        return logits, self.alpha * self.cost_losses(net)
+        return logits, self.alpha * self.cost_losses(net, weights, budget)
 
-    def route(self, net: Any, inputs: Tensor, budget: float) -> Weights:
-        """Return drawn shares of the choices."""
-        return self.gumbel.weights(net.router.choices, net.router(budget))
+    def relaxed(self, net: Any, inputs: Tensor, budget: float, frozen: bool) -> tuple[nn.Module, Weights]:
+        """Return the largest network, masked by drawn shares of the choices, and these."""
+        weights = self.gumbel.weights(net.router.choices, net.router(budget))
+        return masked(net, weights, frozen), weights
 
-    def cost_losses(self, net: Any) -> Tensor:
+    def cost_losses(self, net: Any, weights: Weights, budget: float) -> Tensor:
         """Return the sum of the cost losses of all budgets, each by its most likely choices."""
         return torch.stack(
             [self.cost_loss(net, self.gumbel.likely(net.router.choices, net.router(b)), b) for b in self.budgets]
