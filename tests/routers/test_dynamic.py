@@ -11,6 +11,7 @@ from wsn.methods.dynamic import DynamicRouted, sequence_losses
 from wsn.routers.choices import Choices
 from wsn.routers.dynamic import SequenceRouter, TokenRouter
 from wsn.routers.grouped import run_routed
+from wsn.routers.gumbel import Gumbel
 from wsn.routers.masks import masked
 from wsn.routers.surrogate import Surrogate
 from wsn.samplers.base import Draw
@@ -46,11 +47,7 @@ def test_sequences_are_grouped_by_subnet(name):
     )
     alone = sum(flops(lambda s=s, i=i: logits(net.view(s), inputs[i : i + 1])) for i, s in enumerate(subnets))
     assert used == alone  # what the subnets need, sequence by sequence
-    assert (
-        used
-        < 0.9 * flops(lambda: logits(net.model, inputs))
-        == 0.9 * flops(lambda: logits(masked(net, weights), inputs))
-    )
+    assert used < 0.9 * flops(lambda: logits(net.model, inputs)) < flops(lambda: logits(masked(net, weights), inputs))
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
@@ -111,7 +108,7 @@ def test_the_router_follows_the_surrogate_once_it_is_good(router, good):
 @pytest.mark.parametrize("router", [SequenceRouter, TokenRouter])
 def test_in_the_joint_phase_network_and_router_learn(router):
     net = make("llama").train()
-    method = method_of(router)
+    method = method_of(router, gumbel=Gumbel(hard=0.0))  # no layer is skipped
     method.prepare(net)
     (done,) = method.step(net, batch(), [Draw(net.space.max(), "budget_0.5")])
     done.loss.backward()

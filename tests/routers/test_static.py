@@ -247,7 +247,8 @@ class Losses(Callback):
         self.seen.append([trainer.callback_metrics[name].item() for name in names])
 
 
-@pytest.mark.parametrize("method", ["flextron"])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["flextron", "flextron_dynamic", "nemotron_elastic"])
 def test_a_run_that_is_resumed_in_any_stage_goes_on_exactly(method, tmp_path):
     """Four steps of each stage; stopped in the middle of each."""
     overrides = [f"method={method}"]
