@@ -75,6 +75,6 @@ def token_view(net: CausalLMSupernet, router: TokenRouter, subnet: Subnet, budge
         widths = router.choices.all["ffn", at]
         if len(widths) > 1:
             shape = (subnet["embed_dim"], subnet["heads"][at])
-            narrow = [net.narrow(f"{path}.{at}", (*shape, width))._modules["mlp"] for width in widths]
+            narrow = [net.narrow(f"{path}.{at}", (*shape, width)).get_submodule("mlp") for width in widths]
             layer._modules["mlp"] = TokenFFN(narrow, router, at, budget)
     return view
