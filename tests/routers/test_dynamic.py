@@ -18,11 +18,11 @@ from wsn.samplers.base import Draw
 from wsn.schedule import Phase
 
 
-def spread(router, scale=20.0):
-    """Make a fresh router choose differently for different inputs."""
+def spread(router):
+    """Make a fresh router choose differently for different inputs, which it reads as small numbers."""
     with torch.no_grad():
-        for parameter in router.parameters():
-            parameter.mul_(scale)
+        for name, parameter in router.named_parameters():
+            parameter.mul_(500 if name.startswith(("read", "layers")) else 20)
     return router
 
 

@@ -70,7 +70,7 @@ class DynamicRouted(Routed):
         with torch.no_grad() if not isinstance(net.router, TokenRouter) else torch.enable_grad():
             logits = net.predict(view, inputs, draw.subnet).detach()  # of tokens: the shares need their graph
         fit, guide = net.surrogate.losses(weights, sequence_losses(logits, labels))
-        loss = fit if guide is None else fit + guide + self.alpha * self.cost_losses(net, weights, budget)
+        loss = fit if guide is None else fit + guide + self.alpha * self.cost_losses(net, inputs, weights, budget)
         return Pass(draw.role, loss * self.role_loss(draw.role).weight, logits.flatten(0, 1))
 
     def relaxed(self, net: Any, inputs: Tensor, budget: float, frozen: bool) -> tuple[nn.Module, Weights]:
@@ -87,9 +87,12 @@ class DynamicRouted(Routed):
         soft = self.gumbel.soft(logits)
         return straight_through(soft, F.one_hot(soft.argmax(-1), soft.shape[-1]).to(soft.dtype))
 
-    def cost_losses(self, net: Any, weights: Weights, budget: float) -> Tensor:
-        """Return the cost loss of the batch's drawn choices."""
-        return self.cost_loss(net, weights, budget)
+    def cost_losses(self, net: Any, inputs: Tensor, weights: Weights, budget: float) -> Tensor:
+        """Return the cost losses of the batch: of all budgets, or, where tokens choose, of the one that was run."""
+        if isinstance(net.router, TokenRouter):
+            return self.cost_loss(net, weights, budget)
+        embedded = net.model.get_input_embeddings()(inputs)
+        return self._likely_losses(net, lambda b: net.router.logits(b, embedded))
 
 
 def sequence_losses(logits: Tensor, labels: Tensor) -> Tensor:

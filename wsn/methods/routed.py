@@ -12,7 +12,7 @@ from wsn.cost_models.base import CostModel
 from wsn.cost_models.counted import Params
 from wsn.errors import WsnError, listed
 from wsn.methods.base import Method, RoleLoss, set_dropout
-from wsn.routers.choices import Choices, Weights
+from wsn.routers.choices import Choices, Key, Weights
 from wsn.routers.expected import ExpectedCost
 from wsn.routers.gumbel import Gumbel
 from wsn.routers.masks import masked
@@ -120,18 +120,20 @@ class Routed(Method):
         if not self.role_loss(draw.role).dropout:
             set_dropout(view, on=False)
         logits = net.predict(view, inputs, draw.subnet)
-        return logits, self.alpha * self.cost_losses(net, weights, budget)
+        return logits, self.alpha * self.cost_losses(net, inputs, weights, budget)
 
     def relaxed(self, net: Any, inputs: Tensor, budget: float, frozen: bool) -> tuple[nn.Module, Weights]:
         """Return the largest network, masked by drawn shares of the choices, and these."""
         weights = self.gumbel.weights(net.router.choices, net.router(budget))
         return masked(net, weights, frozen), weights
 
-    def cost_losses(self, net: Any, weights: Weights, budget: float) -> Tensor:
+    def cost_losses(self, net: Any, inputs: Tensor, weights: Weights, budget: float) -> Tensor:
         """Return the sum of the cost losses of all budgets, each by its most likely choices."""
-        return torch.stack(
-            [self.cost_loss(net, self.gumbel.likely(net.router.choices, net.router(b)), b) for b in self.budgets]
-        ).sum()
+        return self._likely_losses(net, net.router)
+
+    def _likely_losses(self, net: Any, logits: Callable[[float], dict[Key, Tensor]]) -> Tensor:
+        likely = ((self.gumbel.likely(net.router.choices, logits(b)), b) for b in self.budgets)
+        return torch.stack([self.cost_loss(net, weights, b) for weights, b in likely]).sum()
 
     def cost_loss(self, net: CausalLMSupernet, weights: Weights, budget: float) -> Tensor:
         """Return how far the expected cost is from the budget, relative, zero within the tolerance."""

@@ -39,7 +39,7 @@ class SequenceRouter(StaticRouter):
     def logits(self, budget: float, embedded: Tensor) -> dict[Key, Tensor]:
         """Return the logits of each routed choice, (B, 1, K), of embedded tokens (B, T, D)."""
         mean = embedded[:, : self.prompt].detach().mean(1, keepdim=True)
-        mean = nn.functional.layer_norm(mean, mean.shape[-1:])
+        mean = nn.functional.layer_norm(mean, mean.shape[-1:]) / mean.shape[-1]  # learns no faster than the budget
         encoded = self.encode(budget)
         found = {}
         for name, (first, act, last) in ((n, list(g)) for n, g in self.gates.items()):  # type: ignore[call-overload]
@@ -81,7 +81,7 @@ class TokenRouter(StaticRouter):
     def logits(self, layer: int, budget: float, hidden: Tensor) -> Tensor:
         """Return the logits (B, T, K) of one layer's FFN widths, of its input (B, T, d)."""
         gates = self.layers[str(layer)]
-        hidden = hidden.detach()
+        hidden = hidden.detach() / hidden.shape[-1]  # learns no faster than the budget
         hidden = nn.functional.pad(hidden, (0, gates[0].in_features - len(self.budgets) - hidden.shape[-1]))  # type: ignore[index]
         encoded = self.encode(budget).expand(*hidden.shape[:-1], -1)
         return gates(torch.cat([hidden, encoded], -1))

@@ -69,5 +69,8 @@ class Gumbel:
         return choices.harden(weights) if self.draw_hard() else weights
 
     def likely(self, choices: Choices, logits: dict[Key, Tensor]) -> Weights:
-        """Return the most likely choices, one-hot, with the gradient of their probabilities (straight-through)."""
-        return choices.harden({key: (value.float() * self.now_scale).softmax(-1) for key, value in logits.items()})
+        """Return the most likely choices, one-hot, with the gradient of their probabilities (straight-through).
+
+        The logits are not scaled, so that the gradient does not vanish where they are.
+        """
+        return choices.harden({key: value.float().softmax(-1) for key, value in logits.items()})
