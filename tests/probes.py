@@ -9,14 +9,20 @@ from lightning.pytorch.callbacks import Callback
 
 
 class KillAt(Callback):
-    """Send the process a signal after an optimizer step: ``kill -9`` by default, ``SIGINT`` is Ctrl-C."""
+    """Send the process a signal after an optimizer step: ``kill -9`` by default, ``SIGINT`` is Ctrl-C.
 
-    def __init__(self, step, name="SIGKILL"):
+    Once only, if ``once`` is the path of a file that notes it.
+    """
+
+    def __init__(self, step, name="SIGKILL", once=None):
         self.step = step
         self.signal = getattr(signal, name)
+        self.once = once and Path(once)
 
     def on_train_batch_end(self, trainer, *_):
-        if trainer.global_step == self.step:
+        if trainer.global_step == self.step and not (self.once and self.once.exists()):
+            if self.once:
+                self.once.touch()
             if self.signal == signal.SIGINT:  # a shell ignores it in jobs of the background
                 signal.signal(signal.SIGINT, signal.default_int_handler)
             os.kill(os.getpid(), self.signal)

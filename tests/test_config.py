@@ -10,7 +10,9 @@ from hydra.utils import get_class, get_method
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from wsn import WsnError
+from wsn.backbones.transformer import shape_space
 from wsn.config import build, check, compose
+from wsn.run.folder import read_config
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
@@ -28,6 +30,9 @@ MISSING = {
     "llama": ["data=shakespeare"],
     "gpt2": ["data=shakespeare"],
     "soft": LANGUAGE,
+    "amoeba": LANGUAGE,
+    "amoeba_llama": ["backbone.model_dir=.", "data.train=."],
+    "amoeba_smollm2": ["backbone.model_dir=."],
     "matformer": LANGUAGE,
     "flextron": LANGUAGE,
     "flextron_dynamic": LANGUAGE,
@@ -90,8 +95,10 @@ def test_every_file_says_what_it_is(path):
 @pytest.mark.parametrize("name", [p.stem for p in sorted((CONF / "sampler").glob("*.yaml"))])
 def test_every_sampler_stays_in_the_space_and_repeats_itself(net, name):
     node = composed("sampler", name).sampler
-    if name in ("exits", "granularity"):  # of networks of equal layers
+    if name in ("exits", "granularity", "shapes"):  # of networks of equal layers
         net = build({k: v for k, v in composed("backbone", "llama").backbone.items() if k != "name"})
+    if name == "shapes":
+        net.space = shape_space(net.space, {4: [0, 1, 2, 3], 2: [0, 3]}, [0.5, 0.75, 1.0], {"heads": 1, "ffn": 8})
     a, b = (build(node, space=net.space, seed=1) for _ in range(2))
     a.attach(net)
     b.attach(net)
@@ -165,3 +172,14 @@ def test_bad_targets_name_the_cause():
         build({"_target_": "wsn.schedule.Phase", "name": "a", "epochs": 1, "foo": 2})
     with pytest.raises(WsnError, match="_target_"):
         build({"a": 1})
+
+
+def test_the_config_of_a_moved_run_folder_points_at_where_it_is(tmp_path):
+    (tmp_path / "config.yaml").write_text(
+        "paths: {run_dir: old/a}\nn: [old/a, 1]\n"
+        "callbacks: {x: {folder: old/a/checkpoints, other: old/ab, also: my old/a}}\n"
+    )
+    cfg = read_config(tmp_path)
+    assert cfg.paths.run_dir == str(tmp_path)
+    assert cfg.callbacks.x == {"folder": f"{tmp_path}/checkpoints", "other": "old/ab", "also": "my old/a"}
+    assert cfg.n == [str(tmp_path), 1]

@@ -97,7 +97,7 @@ LANGUAGE = [
     "optim=adamw",
     "optim.clip_norm=null",
 ]
-OF_LANGUAGE = ["soft", "matformer", "flextron", "flextron_dynamic", "nemotron_elastic"]
+OF_LANGUAGE = ["soft", "matformer", "amoeba", "flextron", "flextron_dynamic", "nemotron_elastic"]
 
 
 @pytest.mark.parametrize(
@@ -117,8 +117,9 @@ def test_channels_are_sorted_by_any_criterion_before_a_phase(criterion):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_trains(name):
-    cfg = compose(CONF, [f"method={name}", *(LANGUAGE if name in OF_LANGUAGE else SMALL)])
+def test_every_method_trains(name, tmp_path):
+    files = [f"paths.output_dir={tmp_path}", f"paths.run_dir={tmp_path}/run"]
+    cfg = compose(CONF, [f"method={name}", *files, *(LANGUAGE if name in OF_LANGUAGE else SMALL)])
     if name == "plain":
         cfg.method.subnet = "smallest"
     train_a_little(cfg)
@@ -151,8 +152,14 @@ def test_every_method_names_its_paper_and_its_published_recipe(name):
         assert "Differs" in "".join(header)
 
 
+SHAPES = ["method=amoeba", "method.selection.depth=block_influence", "method.selection.batches=1"]
+SAMPLED = {"exits": ["method=spos"], "granularity": ["method=spos"], "shapes": SHAPES}  # of language
+
+
 def draws_of(name, tmp_path, stop=None, checkpoint=None):
-    cfg = compose(CONF, ["method=spos", f"sampler={name}", *SMALL])
+    files = [f"paths.output_dir={tmp_path}", f"paths.run_dir={tmp_path}/run"]
+    language = [*LANGUAGE, "data.images_per_epoch=12", *files, *SAMPLED.get(name, [])]
+    cfg = compose(CONF, [*(language if name in SAMPLED else ["method=spos", *SMALL]), f"sampler={name}"])
     torch.manual_seed(0)
     module, draws = make_module(cfg), Draws()
     module.method.phases = [Phase("all", 3)]

@@ -1,4 +1,4 @@
-"""``python -m wsn list``: what there is to choose from; ``latency-table`` and ``lm-eval``: measure a run or a model."""
+"""``python -m wsn list``: what there is to choose from; other commands measure a run or set up a dashboard."""
 
 import argparse
 import sys
@@ -17,7 +17,10 @@ GROUPS = (
     "scheduler",
     "evaluation",
     "trainer",
+    "callbacks",
     "logger",
+    "launcher",
+    "hparams_search",
     "search",
     "cost",
     "experiment",
@@ -81,6 +84,7 @@ def main(argv: list[str] | None = None) -> int:
     commands.add_parser("lm-eval", help="lm-eval's tasks on a subnet of a language model", add_help=False)
     table = "latencies of the blocks of a run's supernet on this device"
     commands.add_parser("latency-table", help=table, add_help=False)
+    commands.add_parser("wandb-setup", help="register the chart of fronts with Weights & Biases", add_help=False)
     args, rest = parser.parse_known_args(argv)
     if args.command == "latency-table":
         from wsn.run.latency_table import main as latency_table
@@ -90,6 +94,10 @@ def main(argv: list[str] | None = None) -> int:
         from wsn.run.lm_eval import main as lm_eval
 
         return lm_eval(rest)
+    if args.command == "wandb-setup":
+        from wsn.run.wandb_setup import main as wandb_setup
+
+        return wandb_setup(rest)
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:

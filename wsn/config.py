@@ -8,6 +8,7 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -103,24 +104,46 @@ def quoted(arguments: list[str]) -> list[str]:
     return result
 
 
+PLUGINS = {
+    "launcher=joblib": ("hydra_joblib_launcher", "sweep"),
+    "launcher=submitit": ("hydra_submitit_launcher", "sweep"),
+    "launcher=slurm": ("hydra_submitit_launcher", "sweep"),
+    "launcher=ray": ("hydra_ray_launcher", "ray"),
+    "hparams_search=": ("hydra_optuna_sweeper", "sweep"),
+}
+
+
+def require_plugin(arguments: list[str]) -> None:
+    """Exit with what to install, where an override needs a plugin of Hydra that is not there."""
+    for argument in arguments:
+        for start, (plugin, extra) in PLUGINS.items():
+            if argument.startswith(start) and find_spec(f"hydra_plugins.{plugin}") is None:
+                print(f'error: {argument} needs a plugin: pip install -e ".[{extra}]"', file=sys.stderr)
+                sys.exit(1)
+
+
+def explain(error: BaseException) -> str | None:
+    """Return what to tell a user about an error that they can mend; None for one that is ours."""
+    if isinstance(error, MissingMandatoryValue):
+        key = error.full_key or str(error)
+        return f"{key} has no value. Pass it on the command line: {key}=..."
+    if isinstance(error, OmegaConfBaseException):
+        return f"Config error: {error}"
+    return str(error) if isinstance(error, WsnError) else None
+
+
 def main_errors(run: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    """Print a :class:`WsnError` (or a missing or misspelt config value) alone, without a trace, and exit with 1."""
+    """Print an error that :func:`explain` knows alone, without a trace, and exit with 1."""
 
     @functools.wraps(run)
     def guarded(cfg: DictConfig) -> Any:
         try:
             return run(cfg)
-        except MissingMandatoryValue as error:
-            key = error.full_key or str(error)
-            message = f"{key} has no value. Pass it on the command line: {key}=..."
-        except OmegaConfBaseException as error:
-            message = f"Config error: {error}"
-        except WsnError as error:
-            message = str(error)
-        if os.environ.get("HYDRA_FULL_ERROR"):
-            raise
-        print(f"error: {message}", file=sys.stderr)
-        sys.exit(1)
+        except (OmegaConfBaseException, WsnError) as error:
+            if os.environ.get("HYDRA_FULL_ERROR"):
+                raise
+            print(f"error: {explain(error)}", file=sys.stderr)
+            sys.exit(1)
 
     return guarded
 
@@ -139,7 +162,9 @@ def check(cfg: DictConfig) -> None:
     choices = check_space(cfg.backbone)
     for phase in cfg.method.get("phases") or []:
         _check_phase(phase, choices)
-    _positive(cfg, "budget_gmacs", "data.batch_size", "data.eval_batch_size", "optim.lr", "optim.accumulate")
+    _positive(
+        cfg, "budget_gmacs", "data.batch_size", "data.eval_batch_size", "optim.lr", "optim.lr_scale", "optim.accumulate"
+    )
 
 
 def _check_task(cfg: DictConfig) -> None:

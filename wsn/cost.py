@@ -92,7 +92,9 @@ class CostTable:
         known = self._subnets.get(subnet)
         if known is None:
             parts = self.parts(subnet)
-            known = self._subnets[subnet] = Cost(sum(p.macs for p in parts), sum(p.params for p in parts))
+            provided = sum(p.params(self.net, subnet) for p in self.net.providers)  # type: ignore[operator]
+            params = sum(p.params for p in parts) + provided
+            known = self._subnets[subnet] = Cost(sum(p.macs for p in parts), params)
         return known
 
     def parts(self, subnet: Subnet) -> list[Part]:
@@ -147,7 +149,8 @@ def _to_meta(net: Supernet) -> Supernet:
     """Copy a supernet to the meta device without copying its data."""
     memo = {id(t): torch.empty_like(t, device="meta") for t in net.buffers()}
     for p in net.parameters():
-        memo[id(p)] = nn.Parameter(torch.empty_like(p, device="meta"), requires_grad=False)
+        meta = torch.empty(p.shape, dtype=p.dtype, device="meta")  # not empty_like: p may be quantised
+        memo[id(p)] = nn.Parameter(meta, requires_grad=False)
     with torch.inference_mode(False):
         return copy.deepcopy(net, memo).float().eval()
 

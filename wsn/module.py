@@ -31,6 +31,7 @@ class SupernetModule(L.LightningModule):
         sampler: draws the subnets of each step.
         optimizer: parameter groups → optimizer.
         curve: share of the peak learning rate by progress in a phase, see :mod:`wsn.schedule`.
+        lr_scale: times the learning rate of every phase.
         weight_decay: of weights; norms and biases have none.
         warmup_from: share of the peak at which a phase's warm-up starts.
         clip_norm: largest global gradient norm; None does not clip.
@@ -50,6 +51,7 @@ class SupernetModule(L.LightningModule):
         sampler: Sampler,
         optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer],
         curve: Curve,
+        lr_scale: float = 1.0,
         weight_decay: float = 0.0,
         warmup_from: float = 0.0,
         clip_norm: float | None = None,
@@ -69,6 +71,7 @@ class SupernetModule(L.LightningModule):
         self.sampler = sampler
         self.make_optimizer = optimizer
         self.curve = curve
+        self.lr_scale = lr_scale
         self.weight_decay = weight_decay
         self.warmup_from = warmup_from
         self.clip_norm = clip_norm
@@ -214,7 +217,8 @@ class SupernetModule(L.LightningModule):
 
     def lr_at(self, epoch: float) -> float:
         """Return the learning rate after ``epoch`` epochs (fractions count)."""
-        return learning_rate(self.method.phases, self.curve, epoch, self._default_lr, self.warmup_from)
+        lr = learning_rate(self.method.phases, self.curve, epoch, self._default_lr, self.warmup_from)
+        return self.lr_scale * lr
 
     @property
     def steps_per_epoch(self) -> int:

@@ -222,8 +222,8 @@ def couple(block: nn.Module, indices: Mapping[Coupling, Index]) -> nn.Module:
 def couple_in_place(clone: nn.Module, indices: Mapping[Coupling, Index]) -> nn.Module:
     """Do as :func:`couple` to a module tree that is a shallow copy already."""
     prefixes = all(isinstance(index, int) for index in indices.values())
-    by_leaf = _remembered if prefixes else _by_leaf
-    for path, channels in by_leaf(tuple(indices.items())).items():
+    of_leaf = by_leaf if prefixes else couplings_by_leaf
+    for path, channels in of_leaf(tuple(indices.items())).items():
         parent, _, name = path.rpartition(".")
         owner = _descend(clone, parent)
         if owner is None:  # a block without this part, e.g. without squeeze-and-excite
@@ -237,7 +237,7 @@ def couple_in_place(clone: nn.Module, indices: Mapping[Coupling, Index]) -> nn.M
     return clone
 
 
-def _by_leaf(indices: tuple[tuple[Coupling, Index], ...]) -> dict[str, dict[str, Channels]]:
+def couplings_by_leaf(indices: tuple[tuple[Coupling, Index], ...]) -> dict[str, dict[str, Channels]]:
     """Return, for each leaf, the channels that it puts out and takes in."""
     roles: dict[str, dict[str, Channels]] = {}
     for coupling, index in indices:
@@ -248,7 +248,8 @@ def _by_leaf(indices: tuple[tuple[Coupling, Index], ...]) -> dict[str, dict[str,
     return roles
 
 
-_remembered = functools.lru_cache(maxsize=10_000)(_by_leaf)
+by_leaf = functools.lru_cache(maxsize=10_000)(couplings_by_leaf)
+"""The same of prefixes, remembered."""
 
 
 def has_leaf(block: nn.Module, name: str) -> bool:
@@ -314,8 +315,16 @@ def transform_kernel(kernel: Tensor, size: int, matrices: Mapping[str, Tensor]) 
 
 
 def detach_tree(view: nn.Module) -> nn.Module:
-    """Return an independent deep copy of a view: leaf parameters of their own, contiguous; tied ones stay tied."""
+    """Return an independent deep copy of a view: leaf parameters of their own, contiguous; tied ones stay tied.
+
+    Layers of a weight provider become the plain layers that compute the same.
+    """
     own: dict[int, nn.Parameter] = {}
+    for module in list(view.modules()):
+        for name, child in module._modules.items():
+            merged: Any = getattr(child, "merged", None)
+            if merged is not None:
+                module._modules[name] = merged()
     for module in view.modules():
         for name, parameter in module._parameters.items():
             if parameter is None:

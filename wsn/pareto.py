@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from wsn.errors import WsnError, listed
+from wsn.files import replacing, write_atomically
 
 Row = dict[str, Any]
 OBJECTIVES: Mapping[str, str] = {"macs": "min", "acc": "max"}
@@ -173,24 +173,13 @@ def _volume(points: np.ndarray, corner: np.ndarray) -> float:
     return float(sum(w * _volume(points[: i + 1, 1:], corner[1:]) for i, w in enumerate(widths) if w > 0))
 
 
-def write_atomically(path: str | Path, text: str) -> None:
-    """Write a text file so that a crash leaves the old one or the new one, never a part."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    os.replace(temporary, path)
-
-
 def write_csv(path: str | Path, rows: Sequence[Row]) -> None:
     """Write rows as a table whose columns are all their keys; None becomes empty."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "w", newline="") as file:
+    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(temporary, path)
 
 
 def read_csv(path: str | Path) -> list[Row]:

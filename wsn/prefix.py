@@ -24,7 +24,7 @@ def prefix_order(net: Supernet, subnets: Sequence[Subnet]) -> list[int]:
     def key(index: int) -> Any:
         subnet = subnets[index]
         blocks = [(position[path], choice) for path, choice in net.blocks(subnet).items()]
-        return str(subnet.get("resolution")), str(net.outside(subnet)), blocks
+        return str(net.around_blocks(subnet)), blocks
 
     return sorted(range(len(subnets)), key=key)
 
@@ -34,7 +34,7 @@ class SharedPrefixes:
 
     A view's forward stays the library's own. Its parts (each elastic block, and each of the other modules around
     them) hand out the output of the view before, as long as all parts until then were the same ones. What lies
-    between the parts depends on the parts, on :meth:`Supernet.outside` and on the resolution alone.
+    between the parts depends on the parts and on :meth:`Supernet.around_blocks` alone.
 
     Batch norms are private to a part, so parts that are shared are calibrated once; :meth:`adopt` gives them to
     all views.
@@ -50,7 +50,7 @@ class SharedPrefixes:
         self._cursor = 0
         self.computed = self.reused = 0
         self._parts = [list(_parts(net, view, subnet)) for view, subnet in zip(views, subnets)]
-        self._roots = [(net.outside(s), s.get("resolution")) for s in subnets]
+        self._roots = [net.around_blocks(s) for s in subnets]
         for root, parts in zip(self._roots, self._parts):
             for key, part in parts:
                 part.forward = self._memoised((*root, *key), part.forward)

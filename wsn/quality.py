@@ -48,8 +48,12 @@ class Quality:
 
     def text(self, row: Mapping[str, Any]) -> str:
         """Return a row's value with its unit."""
-        digits = next(d for _, key, _, d in self.columns if key == self.key)
-        return f"{self.shown(row):.{max(digits - 1, 1)}f}{self.unit}"
+        return f"{self.shown(row):.{self.digits}f}{self.unit}"
+
+    @property
+    def digits(self) -> int:
+        """Decimal places in texts and in means over seeds: one fewer than in tables of one run."""
+        return max(next(d for _, key, _, d in self.columns if key == self.key) - 1, 1)
 
     def hypervolume_share(self, volume: float, macs: float) -> float:
         """Return a hypervolume up to ``macs`` and :attr:`worst` as a share of the largest possible."""

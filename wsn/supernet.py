@@ -46,6 +46,8 @@ class Supernet(nn.Module):
         above = (path.split(".")[:n] for path in elastic for n in range(1, path.count(".") + 1))
         self.parents = frozenset(".".join(p) for p in above)
         """Paths of the modules that elastic blocks are in."""
+        self.providers = nn.ModuleList()
+        """What views have beside slices of the shared tensors, see :mod:`wsn.providers.base`."""
 
     # -- what a backbone implements ------------------------------------------------------------------
 
@@ -106,6 +108,11 @@ class Supernet(nn.Module):
         """
         return view(at_resolution(inputs, subnet))
 
+    def around_blocks(self, subnet: Subnet) -> tuple:
+        """Return what all blocks of a subnet depend on, beside their own choices and their input."""
+        keys = (provider.key(subnet) for provider in self.providers)  # type: ignore[operator]
+        return self.outside(subnet), subnet.get("resolution"), *keys
+
     def choices_at(self, path: str, space: SearchSpace) -> Iterable[Choice]:
         """Return the choices that a block (or "", what lies outside) has in a sub-space."""
         raise NotImplementedError
@@ -129,12 +136,18 @@ class Supernet(nn.Module):
             )
         view = self._copy(self.model, "", self.blocks(subnet))
         couple_in_place(view, self.widths("", self.outside(subnet)))
+        for provider in self.providers:
+            provider(self, view, subnet)
         return self.finish(view, subnet)
 
     def extract(self, subnet: Subnet) -> nn.Module:
         """Return the subnet as an independent module with its own parameters, which needs no wsn to run."""
+        training = self.providers.training
+        self.providers.eval()
         with torch.inference_mode(False), torch.enable_grad():
-            return detach_tree(self.view(subnet))
+            plain = detach_tree(self.view(subnet))
+        self.providers.train(training)
+        return plain.requires_grad_(True) if len(self.providers) else plain
 
     def forward(self, x: Tensor, subnet: Subnet | None = None) -> Tensor:
         """Run a subnet, by default the largest network.
@@ -146,6 +159,8 @@ class Supernet(nn.Module):
         Returns:
             logits (B, num_classes).
         """
+        if subnet is None and len(self.providers):
+            subnet = self.space.max()
         model = self.model if subnet is None else self.view(subnet)
         return model(x)
 
@@ -237,6 +252,8 @@ class Supernet(nn.Module):
             for name, tensor in tensors:
                 if moved[name] is not tensor:
                     tensor.copy_(moved[name])
+        for provider in self.providers:
+            provider.permute(order)  # type: ignore[operator]
 
 
 class Segment(nn.Module):

@@ -35,6 +35,7 @@ class SwitchableNorms(Supernet):
         self.in_chans = net.in_chans
         self.elastic = net.elastic
         self.parents = net.parents
+        self.providers = nn.ModuleList()
         self.norms = nn.ModuleDict()
         self._paths: dict[str, list[str]] = {}
         for subnet in subnets:

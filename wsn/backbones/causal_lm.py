@@ -167,6 +167,8 @@ class CausalLMSupernet(Supernet):
         for i, layer in enumerate(renumber(base._modules[self.kind.layers]).children()):
             layer._modules[self.kind.attention].layer_idx = i  # type: ignore[union-attr]
         view.config = base.config = self._config(subnet)
+        if len(self.providers) and not self.kind.declare_biases(view.config, base._modules[self.kind.layers]):
+            view.config.wsn_layers = "biases"  # which this architecture's configuration does not have
         base.embed_dim = subnet["embed_dim"]
         return view
 

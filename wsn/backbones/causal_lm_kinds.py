@@ -1,5 +1,6 @@
 """How the language models of transformers are made: which layers share channels, and their configuration."""
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -9,6 +10,11 @@ from wsn.errors import WsnError, listed
 from wsn.narrow import Channels, Coupling, Leaf, set_parameter, shallow, take, take_channels
 
 EMBED = "embed"  # the residual stream
+BIASES = {
+    "attention_bias": [f"self_attn.{name}_proj" for name in "qkvo"],
+    "mlp_bias": [f"mlp.{name}_proj" for name in ("gate", "up", "down")],
+}
+"""Of Llama's configuration: which layers have a bias."""
 
 
 class Llama:
@@ -49,6 +55,28 @@ class Llama:
             "head_dim": self.head_dim,
         }
 
+    def declare_biases(self, config: Any, layers: Sequence[nn.Module]) -> bool:
+        """Say in a view's configuration which of its linear layers have a bias; those declared with them get zeros.
+
+        Returns:
+            whether the configuration can say it.
+        """
+        known = True
+        for flag, names in BIASES.items():
+            leaves: list[Any] = [
+                getattr(layer.get_submodule(n), "base", None) or layer.get_submodule(n)
+                for layer in layers
+                for n in names
+            ]
+            added = leaves[-1].bias  # of the layer that reads pruned channels; equal layers all have it, or none
+            if added is not None:
+                known = known and hasattr(config, flag)
+                setattr(config, flag, True)
+                for leaf in leaves:
+                    if leaf.bias is None:
+                        set_parameter(leaf, "bias", added.new_zeros(leaf.out_features))
+        return known
+
     def call(self, layer: nn.Module, x: Tensor) -> Tensor:
         """Run one layer on (1, 1, embed)."""
         angles = x.new_zeros(1, 1, self.head_dim)
@@ -78,6 +106,10 @@ class GPT2:
     def config(self, embed: int, heads: int, ffn: int) -> dict[str, int]:
         """Return the configuration of equal layers of these sizes."""
         return {"n_embd": embed, "n_head": heads, "n_inner": ffn}
+
+    def declare_biases(self, config: Any, layers: Sequence[nn.Module]) -> bool:
+        """Return that all linear layers have biases."""
+        return True
 
     def call(self, layer: nn.Module, x: Tensor) -> Tensor:
         """Run one layer on (1, 1, embed)."""

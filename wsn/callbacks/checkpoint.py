@@ -12,6 +12,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
 from wsn.errors import WsnError
+from wsn.files import replacing
 
 
 class StepCheckpoint(Checkpoint):
@@ -60,16 +61,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             WsnError: the disk is full or the folder cannot be written; the checkpoint before is intact.
         """
         path = Path(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with open(temporary, "wb") as file:
+            with replacing(path) as temporary, open(temporary, "wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-            temporary.unlink(missing_ok=True)
             kept = "the checkpoint before it is intact" if path.exists() else "there is none before it"
             raise WsnError(
                 f"Cannot write the checkpoint {path}: {error}. Is the disk full? {kept[0].upper() + kept[1:]}. Make "
@@ -87,6 +85,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise WsnError(f"There is no checkpoint {path}; the run ended before its first one. Start it again")
     try:
+        _allow_quantised(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (
         RuntimeError,
@@ -104,3 +103,12 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise WsnError(f"{path} is not a checkpoint of wsn: it holds no state_dict")
     return checkpoint
+
+
+def _allow_quantised(path: Path) -> None:
+    """Import torchao where a checkpoint has its tensors: only then may they be read."""
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if name.endswith("data.pkl")]
+        quantised = any(b"torchao" in archive.read(name) for name in names)
+    if quantised:
+        import torchao.quantization  # noqa: F401

@@ -1,9 +1,10 @@
 """What wsn's callbacks ask the Trainer."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import WeightAveraging
 
 
@@ -16,6 +17,18 @@ def hooks(trainer: L.Trainer, name: str) -> Iterable[Callable]:
 def logged_step(trainer: L.Trainer) -> int:
     """Return the step that Lightning logs under: batches trained so far."""
     return trainer.fit_loop.epoch_loop._batches_that_stepped
+
+
+def epoch_of(trainer: L.Trainer) -> int:
+    """Return the epoch that training is in, the last one after its end."""
+    return min(trainer.current_epoch, (trainer.max_epochs or 1) - 1)
+
+
+def log_values(trainer: L.Trainer, values: Mapping[str, float]) -> None:
+    """Send values to every logger, and keep them where Lightning keeps metrics: ``trainer.callback_metrics``."""
+    trainer.callback_metrics.update({name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()})
+    for logger in trainer.loggers:
+        logger.log_metrics({**values, "epoch": epoch_of(trainer)}, step=logged_step(trainer))
 
 
 def averages(trainer: L.Trainer) -> list[Any]:

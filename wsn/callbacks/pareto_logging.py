@@ -1,28 +1,33 @@
 """Logs fronts: hypervolume as training goes, and the whole comparison table at its end."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, OmegaConf
+from scipy.stats import kendalltau
 
-from wsn.callbacks.common import logged_step
+from wsn.callbacks.common import log_values
 from wsn.cost import cost
 from wsn.logging import wandb as wandb_log
+from wsn.logging.results import read_results
+from wsn.logging.wandb import FrontLogger
 from wsn.module import SupernetModule
 from wsn.pareto import Front
-from wsn.quality import quality_of
+from wsn.quality import quality_of, quality_of_metrics
 
 
 class ParetoLogging(Callback):
     """Send what :class:`SubnetEvaluation` measured to the loggers.
 
-    ``pareto/hypervolume`` goes to every logger: the area under the front between no multiply-adds and the
-    largest subnet's, as a share of the largest possible; so it is the mean accuracy over all budgets, in [0, 1]. Of
-    language models it is the mean share of 8 bits per byte that is saved.
-    W&B also gets named subnets, ``front/*`` rows, one table of all subnets, the picture and the config.
+    ``pareto/hypervolume`` of held-out images goes to every logger, and at the end ``test/hypervolume``: the area under
+    the front between no multiply-adds and the largest subnet's, as a share of the largest possible; so it is the mean
+    accuracy over all budgets, in [0, 1], or of language models the mean share of 8 bits per byte that is saved. So does
+    ``pareto/kendall_tau``: how far the ranking of the subnets is the one of the evaluation before; the last compares
+    held-out and test images.
+    W&B also gets the config, ``front/*`` rows, one table of all subnets, a chart, the picture and the files.
 
     Args:
         folder: the run folder.
@@ -32,18 +37,6 @@ class ParetoLogging(Callback):
     def __init__(self, folder: str | Path, cfg: DictConfig):
         self.folder = Path(folder)
         self.cfg = cfg
-        self.hypervolume: float | None = None
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What tells runs apart in a dashboard."""
-        cfg = self.cfg
-        return {
-            "method": cfg.method.name,
-            "backbone": cfg.backbone.name,
-            "dataset": cfg.data.name,
-            "seed": cfg.seed,
-        }
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Describe the run to W&B."""
@@ -56,30 +49,51 @@ class ParetoLogging(Callback):
             "macs_max": large.macs,
             "params_min": small.params,
             "params_max": large.params,
+            **wandb_log.git_state(),
         }
         tree = OmegaConf.to_container(self.cfg, resolve=True, throw_on_missing=False)
+        quality = quality_of_metrics(trainer.datamodule.metrics().names)  # type: ignore[attr-defined]
         for logger in self._wandb(trainer):
-            config = wandb_log.run_config(tree, self.identity, derived)  # type: ignore[arg-type]
+            config = wandb_log.run_config(tree, wandb_log.identity_of(self.cfg), derived)  # type: ignore[arg-type]
             logger.experiment.config.update(config, allow_val_change=True)
-            wandb_log.define_metrics(logger.experiment, list(self.cfg.evaluation.named))
+            wandb_log.define_metrics(logger.experiment, list(self.cfg.evaluation.named), quality)
 
     def on_subnets_evaluated(self, trainer: L.Trainer, module: SupernetModule, rows: list[dict[str, Any]]) -> None:
-        """Log the hypervolume of these rows."""
+        """Log the hypervolume of these rows, and how far their ranking is that of the evaluation before."""
         largest = cost(module.supernet, module.supernet.space.max()).macs
         quality = quality_of(rows)
         volume = Front(rows, quality.objectives).hypervolume({"macs": largest, quality.key: quality.worst})
-        self.hypervolume = quality.hypervolume_share(volume, largest)
-        for logger in trainer.loggers:
-            logger.log_metrics({"pareto/hypervolume": self.hypervolume}, step=logged_step(trainer))
+        # A sweep chooses by pareto/hypervolume, so it never has test images in it.
+        group = "test" if rows[0]["split"] == "test" else "pareto"
+        values = {f"{group}/hypervolume": quality.hypervolume_share(volume, largest)}
+        tau = self._kendall_tau(rows, quality.key)
+        if math.isfinite(tau):
+            values["pareto/kendall_tau"] = tau
+        log_values(trainer, values)
 
     def on_results(self, trainer: L.Trainer, module: SupernetModule, rows: list[dict[str, Any]]) -> None:
-        """Log the final front, table and picture to W&B."""
+        """Log the final front, table, chart and picture to W&B."""
         final = [r for r in rows if r["split"] == rows[-1]["split"]]
         for logger in self._wandb(trainer):
             front = Front(final, quality_of(final).objectives)
-            wandb_log.log_final(logger, final, front, self.identity, self.folder)
+            wandb_log.log_final(logger.experiment, final, front, self.cfg, self.folder, logger.chart)
 
-    def _wandb(self, trainer: L.Trainer) -> list[WandbLogger]:
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Log the finished checkpoint to W&B, as a run folder that export.py takes; it is written by now."""
+        files = ["checkpoints/last.ckpt", "config.yaml", "subnets.csv"]
+        for logger in self._wandb(trainer):
+            if logger.log_supernet and not trainer.interrupted:
+                about = wandb_log.identity_of(self.cfg)
+                wandb_log.log_files(logger.experiment, "supernet", "supernet", self.folder, files, about)
+
+    def _kendall_tau(self, rows: list[dict[str, Any]], key: str) -> float:
+        """Return Kendall's τ-b of these subnets between the evaluation before and this one; nan without one."""
+        earlier = read_results(self.folder)[: -len(rows)]  # the file ends with this evaluation
+        before = {r["id"]: r[key] for r in earlier}  # of each subnet the last
+        pairs = [(before[r["id"]], r[key]) for r in rows if r["id"] in before]
+        return float(kendalltau(*zip(*pairs)).statistic) if len(pairs) > 1 else math.nan
+
+    def _wandb(self, trainer: L.Trainer) -> list[FrontLogger]:
         if not trainer.is_global_zero:
             return []
-        return [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+        return [logger for logger in trainer.loggers if isinstance(logger, FrontLogger)]

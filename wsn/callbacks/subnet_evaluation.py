@@ -9,7 +9,7 @@ import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from wsn.callbacks.common import averages, hooks, logged_step
+from wsn.callbacks.common import averages, epoch_of, hooks, log_values
 from wsn.evaluation import candidates, evaluate, row
 from wsn.logging.progress import progress_bar
 from wsn.logging.results import print_results, read_results, write_results
@@ -88,7 +88,7 @@ class SubnetEvaluation(Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         loader = data.test_dataloader() if split == "test" else data.val_dataloader()
         batches = data.calibration_batches() if self.calibrate else None
-        epoch = min(trainer.current_epoch, (trainer.max_epochs or 1) - 1)
+        epoch = epoch_of(trainer)
         phase = module.method.phases[phase_at(module.method.phases, epoch)[0]].name
         mine = self.chosen[trainer.global_rank :: trainer.world_size]
         net = next(iter(averages(trainer)), module.supernet)
@@ -123,8 +123,6 @@ class SubnetEvaluation(Callback):
         quality = quality_of(rows)
         text = ", ".join(f"{kind} {quality.text(r)}" for kind, r in named.items())
         rank_zero_info(f"  {split} after {rows[0]['phase']}: {text}")
-        values = {f"{split}/{k}/{m}": r[m] for k, r in named.items() for _, m, *_ in quality.columns}
-        for logger in trainer.loggers:
-            logger.log_metrics({**values, "epoch": rows[0]["epoch"]}, step=logged_step(trainer))
+        log_values(trainer, {f"{split}/{k}/{m}": r[m] for k, r in named.items() for _, m, *_ in quality.columns})
         for hook in hooks(trainer, "on_subnets_evaluated"):
             hook(trainer, module, rows)

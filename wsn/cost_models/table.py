@@ -12,8 +12,8 @@ from wsn.cost import Part, cost_table
 from wsn.cost_models.base import CostModel
 from wsn.cost_models.latency import Latency
 from wsn.errors import WsnError
+from wsn.files import write_atomically
 from wsn.narrow import detach_tree
-from wsn.pareto import write_atomically
 from wsn.runtimes import Device, Timing
 from wsn.subnet import Subnet
 from wsn.supernet import Supernet

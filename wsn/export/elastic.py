@@ -31,7 +31,15 @@ def save_elastic(
         rows: what is known of each member, with its ``id`` and ``arch``.
         cfg: config of the run: backbone and method.
         folder: is made.
+
+    Raises:
+        WsnError: subnets are more than slices of shared weights.
     """
+    if len(net.providers):
+        raise WsnError(
+            "format=elastic holds slices of weights, and these subnets have LoRAs or biases of their own. Export "
+            "them one by one: format=huggingface"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     saved = OmegaConf.create({"backbone": cfg.backbone, "method": cfg.method})
     if net.in_chans:

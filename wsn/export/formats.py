@@ -123,8 +123,8 @@ def _check_equal_layers(network: Any) -> None:
     """Check that a configuration of transformers describes a language model."""
     if getattr(network.config, "wsn_layers", None):
         raise WsnError(
-            "This subnet's layers have different sizes, which no Hugging Face config describes. Export a subnet of "
-            "equal layers (heads and ffn the same in all), or take format=program"
+            "This subnet's layers have different sizes, or biases, which no Hugging Face config describes. Export a "
+            "subnet of equal layers (heads and ffn the same in all; method.compensate=false), or take format=program"
         )
 
 

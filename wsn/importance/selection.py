@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from torch import Tensor
 from wsn.data.base import DataModule
 from wsn.errors import WsnError, listed
 from wsn.evaluation import evaluate
+from wsn.files import replacing, write_atomically
 from wsn.importance.activations import flap_of, input_moments
 from wsn.importance.depth import Cell, Layers, Row, depth_rows, kept_layers
 from wsn.importance.layers import block_influence, loss_drop, nested_layers, without
@@ -159,11 +159,12 @@ class Selection:
             if "keep" not in _read(place / DEPTH):
                 self._layers(net, batches, place / DEPTH)
             if not (place / WIDTH).exists():
-                found = self._channels(net, batches)
-                _write(place / WIDTH, lambda path: torch.save(found, path))
+                with replacing(place / WIDTH) as path:
+                    torch.save(self._channels(net, batches), path)
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in (DEPTH, WIDTH):  # the width last: it says that all is there
-            _write(self.folder / name, partial(shutil.copy, place / name))
+            with replacing(self.folder / name) as path:
+                shutil.copy(place / name, path)
 
     def _layers(self, net: Supernet, batches: Sequence[Batch], path: Path) -> None:
         count = len(net.space.dimensions["layers"])
@@ -176,7 +177,7 @@ class Selection:
             influence = self.settings.depth == "block_influence"
             scores = block_influence(net, batches) if influence else loss_drop(net, batches, self.data.metrics)
             about.update(scores=scores.tolist(), keep=nested_layers(scores, smallest, keep_last))
-        _write_json(path, about)
+        write_atomically(path, json.dumps(about))
 
     def _program(self, net: Supernet, batches: Sequence[Batch], path: Path, about: dict[str, Any]) -> list[Row]:
         """Run the dynamic programming, from the rows that are in the file."""
@@ -187,7 +188,7 @@ class Selection:
             return measure(net, [without(net, removed) for removed in candidates])
 
         def on_row(rows: list[Row]) -> None:
-            _write_json(path, {**about, "rows": _plain(rows)})
+            write_atomically(path, json.dumps({**about, "rows": _plain(rows)}))
             rank_zero_info(f"  layers looked at: {len(rows) - 1} of {count - self.settings.keep_last}")
 
         known = [[cell and Cell(tuple(cell[0]), cell[1]) for cell in row] for row in _read(path).get("rows", [])]
@@ -207,13 +208,15 @@ class Selection:
 @contextmanager
 def _placed(net: Supernet) -> Iterator[torch.device]:
     """Put a network in evaluation mode, on the GPU if there is one, while it is measured."""
-    training, home = net.model.training, next(net.parameters()).device
+    training, home = net.training, next(net.parameters()).device
     gpu = torch.cuda.is_available()
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if gpu else home
     net.to(device).eval()
-    yield device
-    net.to(home)
-    net.model.train(training)
+    try:
+        yield device
+    finally:
+        net.to(home)
+        net.train(training)
 
 
 def _fingerprint(net: Supernet, batches: Sequence[Batch], settings: str) -> str:
@@ -234,14 +237,3 @@ def _plain(rows: Sequence[Row]) -> list[Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.exists() else {}
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    _write(path, lambda temporary: temporary.write_text(json.dumps(values)))
-
-
-def _write(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file beside its place and move it there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    write(temporary)
-    os.replace(temporary, path)

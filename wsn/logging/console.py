@@ -3,14 +3,19 @@
 import logging
 import warnings
 
+UNWANTED = ("💡", "TPU available", "`weights_only`")
+
 
 def quiet() -> None:
     """Drop what Lightning says that no user of wsn needs: advertising, and that validation is a callback's here."""
-    unwanted = ("💡", "TPU available", "`weights_only`")
-    logger = logging.getLogger("lightning")
-    logger.propagate = False  # Hydra's root handler would print everything a second time
-    for handler in logger.handlers:
-        handler.addFilter(lambda record: not record.getMessage().startswith(unwanted))
+    logging.getLogger("lightning").propagate = False  # Hydra's root handler would print everything a second time
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):  # which has handlers depends on the launcher
+        for handler in logging.getLogger(name).handlers:
+            handler.addFilter(_wanted)
     warnings.filterwarnings("ignore", ".*have no `validation_step`.*")
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
     warnings.filterwarnings("ignore", ".*LeafSpec.*deprecated.*")
+
+
+def _wanted(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(UNWANTED)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from wsn.quality import ACCURACY, Quality, quality_of
@@ -25,7 +26,8 @@ MACS = Axis("macs", "multiply-adds (millions)", 1e-6)
 # Okabe & Ito's palette, told apart by colour-blind readers.
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#8A8A8A"
 PALETTE = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A8A8A")
-MARKERS = "os^Dv<>Pp*hX"
+MARKERS = "os*Dv^<>pPhX"
+LINES = ("-", "--", ":", "-.")
 
 
 def plot_front(rows: Sequence[Row], front: Sequence[Row], path: str | Path, title: str, axis: Axis = MACS) -> None:
@@ -66,34 +68,48 @@ def plot_front(rows: Sequence[Row], front: Sequence[Row], path: str | Path, titl
 
 
 def plot_comparison(
-    series: Mapping[str, Sequence[tuple[float, float, float]]], path: str | Path, quality: Quality = ACCURACY
+    series: Mapping[str, Sequence[tuple[float, float, float]]],
+    alone: Sequence[tuple[float, float, float]],
+    largest: float,
+    path: str | Path,
+    quality: Quality = ACCURACY,
 ) -> None:
-    """Draw quality against MACs of several methods, with a bar of one standard deviation over seeds.
+    """Draw the mean fronts of several methods as steps, with one standard deviation over seeds.
+
+    The deviations of up to four methods are bands, of more methods bars at a few budgets.
 
     Args:
-        series: name → (MACs in millions, mean quality, deviation), ascending in MACs.
+        series: method → (MACs in millions, mean of the best quality within them, deviation), ascending in MACs.
+        alone: the same of subnets that were trained alone, which are drawn as points.
+        largest: MACs in millions that the fronts are drawn up to.
+        path: of the PNG, 1500×900 pixels.
         quality: what is drawn.
-        path: of the PNG, 1350×900 pixels.
     """
-    figure = Figure(figsize=(9, 6), dpi=150, layout="constrained")
+    figure = Figure(figsize=(10, 6), dpi=150, layout="constrained")
     axes = figure.subplots()
     for i, (name, points) in enumerate(series.items()):
-        macs, means, deviations = zip(*points)
-        line = "" if name == "trained alone" else "-" if i < len(PALETTE) else "--"
+        macs, means, deviations = map(list, zip(*points, (largest, *points[-1][1:])))
+        look: dict[str, Any] = {
+            "color": PALETTE[i % len(PALETTE)],
+            "linestyle": LINES[i // len(PALETTE) % len(LINES)],
+            "drawstyle": "steps-post",
+            "linewidth": 1.5,
+        }
+        some = sorted(set(np.linspace(0, len(points) - 1, min(len(points), 8)).round().astype(int)))
+        axes.plot(macs, means, marker=MARKERS[i % len(MARKERS)], markevery=some, markersize=6, label=name, **look)
+        if len(series) <= 4:
+            low, high = np.subtract(means, deviations), np.add(means, deviations)
+            axes.fill_between(macs, low, high, step="post", color=look["color"], alpha=0.15, linewidth=0)
+        else:
+            x, y, spread = ([column[j] for j in some] for column in (macs, means, deviations))
+            axes.errorbar(x, y, spread, fmt="none", ecolor=look["color"], elinewidth=0.7, capsize=2, alpha=0.6)
+    if alone:
+        macs, means, deviations = map(list, zip(*alone))
         axes.errorbar(
-            macs,
-            means,
-            yerr=deviations,
-            color=PALETTE[i % len(PALETTE)],
-            marker=MARKERS[i % len(MARKERS)],
-            linestyle=line,
-            markersize=6,
-            linewidth=1.4,
-            elinewidth=0.8,
-            capsize=2,
-            label=name,
-        )
-    _finish(axes, [macs for points in series.values() for macs, _, _ in points], quality)
+            macs, means, deviations, fmt="D", color="black", markerfacecolor="white", markersize=7, elinewidth=1,
+            capsize=3, label="trained alone", zorder=5,
+        )  # fmt: skip
+    _finish(axes, [p[0] for points in (*series.values(), alone) for p in points], quality)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     figure.savefig(path)
 

@@ -1,6 +1,5 @@
 """The results of a run: subnets.csv, front.json, front.png, and a table for the terminal."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from wsn.files import replacing
 from wsn.logging.plots import plot_front
 from wsn.pareto import Front, read_csv, write_csv
 from wsn.quality import quality_of
@@ -42,9 +42,9 @@ def write_results(
         r["on_front"] = True
     write_csv(folder / "subnets.csv", rows)
     front.to_json(folder / "front.json")
-    picture = folder / ".front.png"
-    plot_front(final, front.rows, picture, title or f"{last['split']} {quality.name} after phase {last['phase']!r}")
-    os.replace(picture, folder / "front.png")
+    title = title or f"{last['split']} {quality.name} after phase {last['phase']!r}"
+    with replacing(folder / "front.png") as picture:
+        plot_front(final, front.rows, picture, title)
     return front
 
 

@@ -30,6 +30,8 @@ class RoleLoss:
             in the step (``max``: in-place distillation).
         dropout: whether dropout and stochastic depth are on.
         weight: weight of the subnet's gradient in the step.
+        balance: a role that runs earlier in the step, whose loss's magnitude this one's is scaled to (AmoebaLLM, Fu et
+            al. 2024, arXiv:2411.10606, §3.3; a detached ratio, as in its released code).
     """
 
     labels: float = 1.0
@@ -37,6 +39,7 @@ class RoleLoss:
     target: str | None = None
     dropout: bool = True
     weight: float = 1.0
+    balance: str | None = None
 
     def __post_init__(self):
         if self.distill and not self.target:
@@ -152,7 +155,9 @@ class Method:
             if role_loss.distill:
                 target = targets.logits(str(role_loss.target), subnet)
                 loss = loss + role_loss.distill * self.distillation(logits, target)
-            targets.seen.setdefault(role, logits.detach())
+            if role_loss.balance:
+                loss = loss * (targets.loss(role_loss.balance) / loss.detach())
+            targets.see(role, logits, loss)
             weight = role_loss.weight * self.role_weights.get(role, 1.0)
             yield Pass(role, (loss + penalty) * (weight * share), logits.detach())
 
@@ -219,15 +224,26 @@ class StepTargets:
         self.method = method
         self.net = net
         self.inputs, self.labels = batch
-        self.seen: dict[str, Tensor] = {}
+        self.seen: dict[str, tuple[Tensor, Tensor]] = {}
         self._teacher: dict[int | None, Tensor] = {}
+
+    def see(self, role: str, logits: Tensor, loss: Tensor) -> None:
+        """Keep what the first subnet of a role gave."""
+        self.seen.setdefault(role, (logits.detach(), loss.detach()))
+
+    def loss(self, role: str) -> Tensor:
+        """Return the detached loss of an earlier role."""
+        return self._of(role)[1]
+
+    def _of(self, role: str) -> tuple[Tensor, Tensor]:
+        if role not in self.seen:
+            raise WsnError(f"No subnet of role {role!r} ran before in this step; the sampler must draw it first")
+        return self.seen[role]
 
     def logits(self, target: str, subnet) -> Tensor:
         """Return detached logits (B, K) of an earlier role, or of the external teacher at the same resolution."""
         if target != "teacher":
-            if target not in self.seen:
-                raise WsnError(f"No subnet of role {target!r} ran before in this step; the sampler must draw it first")
-            return self.seen[target]
+            return self._of(target)[0]
         if self.method.teacher is None:
             raise WsnError("There is no teacher yet: the first phase trains it, with a role that does not distil")
         resolution = subnet.get("resolution")

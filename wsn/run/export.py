@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
@@ -77,7 +77,23 @@ def export_run(cfg: DictConfig) -> Path:
     (folder / "README.md").write_text(card)
     print(card)
     rank_zero_info(f"Written: {folder}")
+    _log(cfg.run, folder, rows)
     return folder
+
+
+def _log(run: str | Path, folder: Path, rows: Sequence[Row]) -> None:
+    """Log what was written to W&B, where the run was logged; what is written stays where that cannot be done."""
+    saved = read_config(run)
+    if not saved.logger.get("wandb"):
+        return
+    import wandb
+
+    from wsn.logging.wandb import log_export
+
+    try:
+        log_export(saved, run, folder, rows)
+    except wandb.Error as error:
+        rank_zero_warn(f"Not logged to W&B: {error}. The files are whole; WANDB_MODE=offline export.py ... logs later")
 
 
 def model_card(cfg: DictConfig, rows: Sequence[Row], exports: Sequence[Row], hardware: dict[str, Any]) -> str:

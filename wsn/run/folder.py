@@ -1,7 +1,7 @@
 """Run folders: the resolved config, checkpoints and results of one run."""
 
-import os
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -9,6 +9,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from wsn.errors import WsnError
+from wsn.files import write_atomically
 
 CONFIG = "config.yaml"
 
@@ -44,12 +45,11 @@ def open_run(cfg: DictConfig) -> tuple[DictConfig, Path]:
             )
         OmegaConf.update(saved, key, _parse(value))
     OmegaConf.update(saved, "resume", str(folder))
-    _move_paths(saved, folder)
     return saved, folder
 
 
 def read_config(folder: str | Path) -> DictConfig:
-    """Read the config of a run folder.
+    """Read the config of a run folder; its paths are those of where the folder is now.
 
     Raises:
         WsnError: the folder does not exist, or holds no run.
@@ -62,7 +62,8 @@ def read_config(folder: str | Path) -> DictConfig:
     except FileNotFoundError:
         raise WsnError(f"{folder} is not a run folder: it has no {CONFIG}") from None
     assert isinstance(cfg, DictConfig)
-    return cfg
+    old = OmegaConf.select(cfg, "paths.run_dir")
+    return cfg if old is None else OmegaConf.create(_moved(OmegaConf.to_container(cfg), str(old), str(folder)))
 
 
 @rank_zero_only
@@ -70,27 +71,26 @@ def save_config(cfg: DictConfig, folder: Path) -> None:
     """Write the resolved config into the run folder, which is made; by the first process only."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{CONFIG}"
-        OmegaConf.save(cfg, temporary)
-        os.replace(temporary, folder / CONFIG)
+        write_atomically(folder / CONFIG, OmegaConf.to_yaml(cfg))
     except OSError as error:
         raise WsnError(
             f"Cannot write the run folder {folder}: {error.strerror}. Choose another with paths.output_dir=/path"
         ) from error
 
 
-def _move_paths(cfg: DictConfig, folder: Path) -> None:
-    """Point a saved config at the folder it is read from, which may have been moved since."""
-    old = str(cfg.paths.run_dir)
-    if old == str(folder):
-        return
-    text = OmegaConf.to_yaml(cfg).replace(old, str(folder))
-    cfg.merge_with(OmegaConf.create(text))
+def _moved(node: Any, old: str, new: str) -> Any:
+    """Return a config in which what is in the folder ``old`` is in ``new``: a run folder may have been moved."""
+    if isinstance(node, dict):
+        return {key: _moved(value, old, new) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_moved(value, old, new) for value in node]
+    inside = isinstance(node, str) and (node == old or node.startswith(f"{old}/"))
+    return new + node[len(old) :] if inside else node
 
 
 def _overrides() -> list[str]:
-    if not HydraConfig.initialized():
-        return []
+    if not HydraConfig.initialized() or HydraConfig.get().mode == RunMode.MULTIRUN:
+        return []  # a job of a sweep is resumed by the overrides that it was started with
     return [o for o in HydraConfig.get().overrides.task]
 
 

@@ -7,7 +7,7 @@ import lightning as L
 import torch
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from wsn.callbacks.checkpoint import AtomicCheckpointIO, load_checkpoint
 from wsn.callbacks.pareto_logging import ParetoLogging
@@ -15,16 +15,17 @@ from wsn.config import build, build_group
 from wsn.logging.console import quiet
 from wsn.module import SupernetModule
 from wsn.run.budget import images_for
+from wsn.run.devices import own_gpu
 from wsn.run.finetune import load_start
 from wsn.run.folder import checkpoint_of, open_run, save_config
 from wsn.schedule import total_epochs
 
 
-def train(cfg: DictConfig) -> float | None:
+def train(cfg: DictConfig) -> dict[str, float]:
     """Train as the config says, evaluate, and leave everything in the run folder.
 
     Returns:
-        the hypervolume of the front (a sweeper's objective), or None where there is no front.
+        the last value of each metric: ``test/hypervolume``, ``test/largest/acc``, ``train/gmacs_spent`` ...
 
     Raises:
         WsnError: what a user can mend; see the message.
@@ -47,14 +48,17 @@ def train(cfg: DictConfig) -> float | None:
     for logger in loggers:
         if checkpoint and hasattr(logger, "resume_from"):
             logger.resume_from(batches)
-    trainer = make_trainer(cfg, module, [*callbacks, build(cfg.evaluation), pareto], loggers)
+        if not isinstance(logger, WandbLogger):  # W&B gets the config in a form of its own
+            logger.log_hyperparams(OmegaConf.to_container(cfg))
+    with own_gpu(cfg.trainer) as trainer_cfg:
+        trainer = make_trainer(trainer_cfg, module, [*callbacks, build(cfg.evaluation), pareto], loggers)
+        rank_zero_info(f"Run folder: {folder}")
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
+        finally:
+            _finish(loggers)
     rank_zero_info(f"Run folder: {folder}")
-    try:
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
-    finally:
-        _finish(loggers)
-    rank_zero_info(f"Run folder: {folder}")
-    return pareto.hypervolume
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
 def make_module(cfg: DictConfig) -> SupernetModule:
@@ -69,6 +73,7 @@ def make_module(cfg: DictConfig) -> SupernetModule:
         optimizer=build(cfg.optim.optimizer),
         curve=build(cfg.scheduler.curve),
         warmup_from=cfg.scheduler.warmup_from,
+        lr_scale=cfg.optim.lr_scale,
         weight_decay=cfg.optim.weight_decay,
         clip_norm=cfg.optim.clip_norm,
         clip_value=cfg.optim.clip_value,
@@ -91,11 +96,12 @@ def _keep_to_budget(cfg: DictConfig, module: SupernetModule, data: Any) -> None:
 
 
 def make_trainer(cfg: DictConfig, module: SupernetModule, callbacks: list, loggers: list) -> L.Trainer:
-    """Make the Trainer of a config; its epochs are the sum of the method's phases unless the config says."""
-    node = {key: value for key, value in cfg.trainer.items() if key != "strategy"}
-    node["max_epochs"] = cfg.trainer.max_epochs or total_epochs(module.method.phases)
-    strategy = {"strategy": build(cfg.trainer.strategy)} if "strategy" in cfg.trainer else {}
-    return build(node, callbacks=callbacks, logger=loggers, plugins=[AtomicCheckpointIO()], **strategy)
+    """Make the Trainer of a config group; its epochs are the sum of the method's phases unless the config says."""
+    node = {key: value for key, value in cfg.items() if key not in ("strategy", "plugins")}
+    node["max_epochs"] = cfg.max_epochs or total_epochs(module.method.phases)
+    strategy = {"strategy": build(cfg.strategy)} if "strategy" in cfg else {}
+    plugins = [AtomicCheckpointIO(), *(build(plugin) for plugin in cfg.get("plugins", []))]
+    return build(node, callbacks=callbacks, logger=loggers, plugins=plugins, **strategy)
 
 
 def _checkpoint(cfg: DictConfig) -> tuple[Path | None, int]:

@@ -1,0 +1,268 @@
+"""Tables of a comparison."""
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from wsn.comparison.runs import Run
+from wsn.comparison.statistics import against_best, deviation, mean_ranks, overall_test, share_seeds, smallest_p
+from wsn.comparison.summary import NAMED, Comparison, Key, differences
+
+NONE = "–"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A table's cell: text, the value it sorts by, what a pointer over it shows, and whether it is good or bad news."""
+
+    text: str
+    value: float | str | None = None
+    title: str = ""
+    tone: str = ""
+
+
+@dataclass
+class Table:
+    """Rows of cells below their heads (title, explanation); ``methods`` has each row's method, where it has one."""
+
+    heads: Sequence[tuple[str, str]]
+    rows: list[list[Cell]]
+    methods: Sequence[str] = field(default_factory=list)
+
+
+def spread(values: Iterable[float | None], digits: int = 1, sign: str = "") -> Cell:
+    """Return mean ± standard deviation of the known values."""
+    known = [v for v in values if v is not None]
+    if not known:
+        return Cell(NONE)
+    mean, sd = statistics.fmean(known), deviation(known)
+    text = f"{mean:{sign}.{digits}f}" + (f" ± {sd:.{digits}f}" if sd is not None else "")
+    return Cell(text, mean, f"median {statistics.median(known):.{digits}f}, n = {len(known)}")
+
+
+def p_text(p: float) -> str:
+    """Return a p-value as papers print it."""
+    return "< 0.001" if p < 0.001 else f"{p:.2g}"
+
+
+CellOf: TypeAlias = Callable[[str], Cell]
+
+
+def _columns(c: Comparison) -> dict[str, tuple[str, CellOf]]:
+    """Return the columns of tables with a row per method: title → explanation, and the cell of a label."""
+    return {
+        "method": ("name and tags", lambda label: Cell(label, label)),
+        "seeds": ("number of runs", lambda label: _number(len(c.groups[label]), 0)),
+        **_volume_columns(c),
+        **_quality_columns(c),
+        "subnets": ("evaluated in each run", lambda label: _number(_mean(len(r) for r in c.groups[label]), 0)),
+        "GMACs spent": ("in training", lambda label: _number(_mean(r.gmacs for r in c.groups[label]), 0)),
+        "minutes": ("of training", lambda label: _number(_mean(r.minutes for r in c.groups[label]), 1)),
+    }
+
+
+def _volume_columns(c: Comparison) -> dict[str, tuple[str, CellOf]]:
+    ranks, versus = mean_ranks(c.hypervolumes, c.seeds), against_best(c.hypervolumes)
+
+    def p(label: str) -> Cell:
+        pair = versus.get(label)
+        return Cell(p_text(pair.p_holm), pair.p_holm, f"uncorrected {pair.p:.3g}") if pair else Cell("best", 2.0)
+
+    def delta(label: str) -> Cell:
+        return Cell(f"{versus[label].delta:+.2f}", versus[label].delta) if label in versus else Cell("best", -2.0)
+
+    return {
+        "hypervolume": (
+            "percent of the largest possible, mean ± standard deviation over seeds",
+            lambda label: spread(c.hypervolumes[label], 2),
+        ),
+        "median": ("of the hypervolumes", lambda label: _number(statistics.median(c.hypervolumes[label]), 2)),
+        "mean rank": (
+            "over the seeds that all methods share; 1 is best",
+            lambda label: _number(ranks.get(label), 2),
+        ),
+        "p": ("Mann–Whitney U against the best, two-sided, Holm-corrected over this column", p),
+        "δ": ("Cliff's delta of the best against this method: 1 if all its runs are better, 0 if neither's are", delta),
+    }
+
+
+def _quality_columns(c: Comparison) -> dict[str, tuple[str, CellOf]]:
+    digits = c.quality.digits
+    kinds = [kind for kind in NAMED if kind in c.names.values()]
+    columns: dict[str, tuple[str, CellOf]] = {
+        kind: (
+            f"{c.quality.label} of the {kind} subnet",
+            lambda label, kind=kind: spread((named(r, kind) for r in c.groups[label]), digits),  # type: ignore[misc]
+        )
+        for kind in kinds
+    }
+    columns["front mean"] = (
+        f"mean {c.quality.name} of the front's members",
+        lambda label: spread((front_mean(c, r) for r in c.groups[label]), digits),
+    )
+    for key in c.alone:
+        if key in c.names:
+            columns[f"gap of {c.names[key]} to alone"] = (
+                f"{c.quality.name} less that of the same subnet trained alone",
+                lambda label, key=key: gap(c, label, key),  # type: ignore[misc]
+            )
+    return columns
+
+
+def named(run: Run, kind: str) -> float | None:
+    """Return the quality of a run's smallest, middle or largest subnet; None if it was not evaluated."""
+    kinds = run.subnets["kind"]
+    return run.subnets["quality"][kinds.index(kind)] if kind in kinds else None
+
+
+def front_mean(c: Comparison, run: Run) -> float:
+    """Return the mean quality of the members of a run's front."""
+    return statistics.fmean(run.subnets["quality"][i] for i in c.front(run))
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return statistics.fmean(known) if known else None
+
+
+def _number(value: float | None, digits: int) -> Cell:
+    return Cell(NONE) if value is None else Cell(f"{value:,.{digits}f}" if digits else f"{value:.0f}", value)
+
+
+def gap(c: Comparison, label: str, key: Key) -> Cell:
+    """Return how far a method's subnet is from the same subnet trained alone."""
+    cell = spread(c.gaps(label).get(key, []), c.quality.digits, "+")
+    if cell.value is None:
+        return cell
+    better = float(cell.value) * c.quality.sign > 0
+    return Cell(cell.text, cell.value, cell.title, "good" if better else "bad")
+
+
+def per_method(c: Comparison, titles: Sequence[str] | None = None, without: Sequence[str] = ()) -> Table:
+    """Return the table with a row per method, the best hypervolume first.
+
+    Args:
+        c: the comparison.
+        titles: of the columns; None: all that are known.
+        without: columns to leave out.
+    """
+    columns = _columns(c)
+    chosen = [t for t in titles or columns if t in columns and t not in without]
+    rows = [[columns[title][1](label) for title in chosen] for label in c.groups]
+    return Table([(title, columns[title][0]) for title in chosen], rows, list(c.groups))
+
+
+def pair_table(c: Comparison) -> Table:
+    """Return the matrix of methods: Cliff's delta of row against column; p-values where a pointer is over it."""
+    pairs = c.pairs
+    labels = list(c.groups)
+
+    def cell(a: str, b: str) -> Cell:
+        if a == b:
+            return Cell("")
+        pair, sign = (pairs[a, b], 1) if (a, b) in pairs else (pairs[b, a], -1)
+        delta = sign * pair.delta + 0.0
+        title = f"{a} against {b}: δ = {delta:+.2f}, p = {pair.p:.3g}, Holm-corrected {pair.p_holm:.3g}"
+        sure = "*" if pair.p_holm < 0.05 else ""
+        return Cell(f"{delta:+.2f}{sure}", delta, title, "good" if delta > 0 else "bad" if delta < 0 else "")
+
+    rows = [[Cell(a, a), *(cell(a, b) for b in labels)] for a in labels]
+    return Table([("δ", "row against column"), *((b, "") for b in labels)], rows, labels)
+
+
+def verdict(c: Comparison) -> list[str]:
+    """Return what the rank tests say, and what so many seeds can say at all: one sentence a line."""
+    overall = overall_test(c.hypervolumes, c.seeds)
+    if overall.p is None:
+        lines = [f"{overall.name}."]
+    else:
+        shared = share_seeds(c.seeds)
+        over = f"{len(next(iter(c.seeds.values())))} shared seeds" if shared else "runs of different seeds"
+        p = p_text(overall.p) if overall.p < 0.001 else f"= {p_text(overall.p)}"
+        lines = [
+            f"{overall.name} test of {len(c.groups)} methods over {over}: {'χ²' if shared else 'H'} = "
+            f"{overall.statistic:.2f}, p {p} (χ² approximation)."
+        ]
+    pairs = c.pairs
+    if not pairs:
+        return lines
+    fewest = sorted(len(v) for v in c.hypervolumes.values())
+    least = smallest_p(fewest[-1], fewest[-2])
+    sure = [f"{a} and {b}" for (a, b), pair in pairs.items() if pair.p_holm < 0.05]
+    told = "no pair differs" if not sure else f"{len(sure)} of {len(pairs)} pairs differ"
+    lines.append(f"Mann–Whitney U, Holm-corrected over {len(pairs)} pair{'s' * (len(pairs) > 1)}: {told} at p < 0.05.")
+    lines.append(
+        f"With {fewest[-1]} against {fewest[-2]} seeds p cannot be below {least:.2g}, nor below "
+        f"{min(1.0, least * len(pairs)):.2g} after the correction."
+    )
+    return lines
+
+
+def gap_table(c: Comparison) -> Table:
+    """Return the gaps to stand-alone training: a row per method, a column per subnet that was trained alone."""
+    digits = c.quality.digits
+    heads = [("method", "")]
+    for key, alone in c.alone.items():
+        own = spread(alone.values, digits).text
+        heads.append((c.names.get(key, key[0]), f"{key[1] / 1e6:.2f} M MACs; alone {own}, n = {len(alone.values)}"))
+    rows = [[Cell(label, label), *(gap(c, label, key) for key in c.alone)] for label in c.groups]
+    own_row = [Cell("trained alone"), *(spread(a.values, digits) for a in c.alone.values())]
+    return Table(heads, [own_row, *rows], ["", *c.groups])
+
+
+def correlation_table(c: Comparison) -> Table:
+    """Return rank correlations of supernet and stand-alone qualities: mean ± standard deviation over runs."""
+    rows = []
+    for label, group in c.groups.items():
+        found = c.correlations(label)
+        shared = [len(c.qualities(run)) for run in group]
+        taus, rhos = [tau for tau, _ in found], [rho for _, rho in found]
+        why = "" if found else "needs ≥ 3 subnets" if max(shared) < 3 else "not defined: all are equal"
+        rows.append([
+            Cell(label, label), Cell(str(max(shared)), max(shared)),
+            spread(taus, 2, "+") if found else Cell(why), spread(rhos, 2, "+") if found else Cell(why),
+        ])  # fmt: skip
+    heads = [
+        ("method", ""), ("subnets", "evaluated in its runs and trained alone"),
+        ("Kendall τ-b", "of each run, then mean ± standard deviation over runs"), ("Spearman ρ", "the same"),
+    ]  # fmt: skip
+    return Table(heads, rows, list(c.groups))
+
+
+def run_table(c: Comparison) -> Table:
+    """Return the table with a row per run of a method."""
+    heads = [(t, "") for t in ("method", "seed", "hypervolume", "subnets", "front", "GMACs spent", "minutes", "folder")]
+    rows, methods = [], []
+    for label, group in c.groups.items():
+        for run, volume in zip(group, c.hypervolumes[label]):
+            rows.append([
+                Cell(label, label), _number(run.seed, 0), _number(volume, 2), _number(len(run), 0),
+                _number(len(c.front(run)), 0), _number(run.gmacs, 0), _number(run.minutes, 1),
+                Cell(run.folder, run.folder),
+            ])  # fmt: skip
+            methods.append(label)
+    return Table(heads, rows, methods)
+
+
+def config_table(c: Comparison) -> Table:
+    """Return the config keys in which runs differ: a row per key, a column per method."""
+    groups = {**c.groups, **({"trained alone": c.plain} if c.plain else {})}
+    rows = []
+    for key, values in differences(groups):
+        mixed = "" if key.endswith("seed") else "mixed"
+        cells = [Cell(" | ".join(values[label]), tone=mixed if len(values[label]) > 1 else "") for label in groups]
+        rows.append([Cell(key, key), *cells])
+    return Table([("key", ""), *((label, "") for label in groups)], rows)
+
+
+def volume_text(c: Comparison) -> str:
+    """Return what the hypervolume is here, and its reference point."""
+    mean = (
+        f"mean {c.quality.name} over all budgets" if c.quality.direction == "max"
+        else f"mean share of {c.quality.worst:g} {c.quality.name} that is saved, over all budgets"
+    )  # fmt: skip
+    return (
+        f"percent of the area that a front can dominate, i.e. the {mean}. Reference point of all runs: "
+        f"{c.largest / 1e6:.2f} M MACs, {c.quality.scale * c.quality.worst:g}{c.quality.unit}."
+    )
