@@ -22,7 +22,9 @@ def spread(router):
     """Make a fresh router choose differently for different inputs, which it reads as small numbers."""
     with torch.no_grad():
         for name, parameter in router.named_parameters():
-            parameter.mul_(500 if name.startswith(("read", "layers")) else 20)
+            parameter.mul_(500 if name.startswith("read") else 20)
+        for gates in getattr(router, "layers", {}).values():
+            gates[0].weight[:, : -len(router.budgets)].mul_(500)  # all but the budget
     return router
 
 

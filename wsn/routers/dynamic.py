@@ -66,10 +66,10 @@ class TokenRouter(StaticRouter):
         super().__init__(choices, budgets, hidden, std)
         if "ffn" in choices.space.coupled:
             raise WsnError(f"TokenRouter: ffn follows {choices.space.coupled['ffn'].leader} in this space. Free it")
-        width = max(choices.values("embed_dim", 0)[1])
+        self.width = max(choices.values("embed_dim", 0)[1])
         self.layers = nn.ModuleDict(
             {
-                str(at): gate(width + len(self.budgets), hidden, len(values), std)
+                str(at): gate(self.width + len(self.budgets), hidden, len(values), std)
                 for (name, at), values in choices.routed.items()
                 if name == "ffn"
             }
@@ -80,11 +80,10 @@ class TokenRouter(StaticRouter):
 
     def logits(self, layer: int, budget: float, hidden: Tensor) -> Tensor:
         """Return the logits (B, T, K) of one layer's FFN widths, of its input (B, T, d)."""
-        gates = self.layers[str(layer)]
-        hidden = hidden.detach() / hidden.shape[-1]  # learns no faster than the budget
-        hidden = nn.functional.pad(hidden, (0, gates[0].in_features - len(self.budgets) - hidden.shape[-1]))  # type: ignore[index]
+        hidden = hidden.detach() / self.width  # learns no faster than the budget
+        hidden = nn.functional.pad(hidden, (0, self.width - hidden.shape[-1]))
         encoded = self.encode(budget).expand(*hidden.shape[:-1], -1)
-        return gates(torch.cat([hidden, encoded], -1))
+        return self.layers[str(layer)](torch.cat([hidden, encoded], -1))
 
     def attach(self, net: Any, view: Any, weights: Weights, budget: float, relax: Callable[[Tensor], Tensor]) -> None:
         """Let the FFNs of a masked view put their tokens' shares into ``weights`` as it runs."""
