@@ -92,7 +92,7 @@ class DynamicRouted(Routed):
         if isinstance(net.router, TokenRouter):
             return self.cost_loss(net, weights, budget)
         embedded = net.model.get_input_embeddings()(inputs)
-        return self._likely_losses(net, lambda b: net.router.logits(b, embedded))
+        return self.expected_losses(net, lambda b: net.router.logits(b, embedded))
 
 
 def sequence_losses(logits: Tensor, labels: Tensor) -> Tensor:

@@ -48,8 +48,8 @@ class Routed(Method):
 
     Source: Flextron, Cai et al. 2024, arXiv:2406.10260, §3.3; Nemotron-Elastic, Taghibakhshi et al. 2025,
     arXiv:2511.16664; cost loss, the released code of Megatron-LM (``flextron_utils.py``). Differs: each step has the
-    cost losses of all budgets, by the most likely choices (straight-through) in place of drawn ones: so the loss is
-    zero where the subnets that will be deployed keep to their budgets, and no budget's steps spoil another's.
+    cost losses of all budgets, by shares without noise, which end one-hot: so the loss is zero where the subnets that
+    will be deployed keep to their budgets, and no budget's steps spoil another's.
     """
 
     def __init__(
@@ -128,12 +128,12 @@ class Routed(Method):
         return masked(net, weights, frozen), weights
 
     def cost_losses(self, net: Any, inputs: Tensor, weights: Weights, budget: float) -> Tensor:
-        """Return the sum of the cost losses of all budgets, each by its most likely choices."""
-        return self._likely_losses(net, net.router)
+        """Return the sum of the cost losses of all budgets, each by its shares without noise."""
+        return self.expected_losses(net, net.router)
 
-    def _likely_losses(self, net: Any, logits: Callable[[float], dict[Key, Tensor]]) -> Tensor:
-        likely = ((self.gumbel.likely(net.router.choices, logits(b)), b) for b in self.budgets)
-        return torch.stack([self.cost_loss(net, weights, b) for weights, b in likely]).sum()
+    def expected_losses(self, net: Any, logits: Callable[[float], dict[Key, Tensor]]) -> Tensor:
+        """Return the sum of the cost losses of all budgets, of their logits."""
+        return torch.stack([self.cost_loss(net, self.gumbel.expected(logits(b)), b) for b in self.budgets]).sum()
 
     def cost_loss(self, net: CausalLMSupernet, weights: Weights, budget: float) -> Tensor:
         """Return how far the expected cost is from the budget, relative, zero within the tolerance."""

@@ -68,9 +68,7 @@ class Gumbel:
         weights = {key: self.soft(value) for key, value in logits.items()}
         return choices.harden(weights) if self.draw_hard() else weights
 
-    def likely(self, choices: Choices, logits: dict[Key, Tensor]) -> Weights:
-        """Return the most likely choices, one-hot, with the gradient of their probabilities (straight-through).
-
-        The logits are not scaled, so that the gradient does not vanish where they are.
-        """
-        return choices.harden({key: value.float().softmax(-1) for key, value in logits.items()})
+    def expected(self, logits: dict[Key, Tensor]) -> Weights:
+        """Return the shares without noise: soft at the start, all but one-hot at the end."""
+        sharpness = self.now_scale / self.now_temperature
+        return {key: (value.float() * sharpness).softmax(-1) for key, value in logits.items()}
