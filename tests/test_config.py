@@ -34,8 +34,15 @@ MISSING = {
     "amoeba_llama": ["backbone.model_dir=.", "data.train=."],
     "amoeba_smollm2": ["backbone.model_dir=."],
     "matformer": LANGUAGE,
+    "flextron": LANGUAGE,
+    "flextron_dynamic": LANGUAGE,
+    "nemotron_elastic": LANGUAGE,
     "soft_llama": ["backbone.model_dir=.", "data.train=."],
     "matformer_olmo": ["data.train=."],
+    **dict.fromkeys(
+        ("flextron_llama", "flextron_dynamic_llama", "nemotron_elastic_llama"),
+        ["backbone.model_dir=.", "data.train=."],
+    ),
     "finetune": ["run=."],
 }
 

@@ -97,7 +97,7 @@ LANGUAGE = [
     "optim=adamw",
     "optim.clip_norm=null",
 ]
-OF_LANGUAGE = ["soft", "matformer", "amoeba"]
+OF_LANGUAGE = ["soft", "matformer", "amoeba", "flextron", "flextron_dynamic", "nemotron_elastic"]
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,41 @@ class ElasticPredictor:
         small = self.members[0] if draft is None else self.find(draft)
         return speculate(self.members[-1].view, small.view, tokens.to(self.device), **kwargs)
 
+    def route(self, budget: float) -> Subnet:
+        """Return the subnet that the trained router chooses for a budget, a share of the largest's cost.
+
+        Raises:
+            WsnError: the front was trained without a router, or its router needs an input: see :meth:`routed`.
+        """
+        from wsn.routers.dynamic import SequenceRouter
+
+        router = self._router()
+        if isinstance(router, SequenceRouter):
+            raise WsnError("This router chooses a subnet for each sequence: call predictor.routed(tokens, budget)")
+        return router.route(budget)
+
+    @torch.inference_mode()
+    def routed(self, tokens: Tensor, budget: float) -> Tensor:
+        """Return the logits (B, T, V) of tokens (B, T) by the trained router's choices, computing only these.
+
+        Args:
+            tokens: a batch; a dynamic router chooses for each sequence, or for each token and layer.
+            budget: share of the largest subnet's cost.
+
+        Raises:
+            WsnError: the front was trained without a router.
+        """
+        from wsn.routers.grouped import run_routed
+
+        net: Any = self.net
+        return run_routed(net, self._router(), tokens.to(self.device), budget)[0]
+
+    def _router(self) -> Any:
+        router = getattr(self.net, "router", None)
+        if router is None:
+            raise WsnError("This front was trained without a router: train with method=flextron or nemotron_elastic")
+        return router
+
     def memory_bytes(self) -> int:
         """Return the bytes of all tensors that the members need, each storage once."""
         tensors = [t for module in (self.net, *(m.view for m in self.members)) for t in _tensors(module)]

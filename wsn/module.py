@@ -1,6 +1,6 @@
 """The one LightningModule: one manual-optimisation loop serves every method."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -198,12 +198,15 @@ class SupernetModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Make the optimizer and a per-step schedule that is a pure function of the step."""
-        optimizer = self.make_optimizer(parameter_groups(self.supernet, self.weight_decay))
+        groups = parameter_groups(self.supernet, self.weight_decay, self.method.lr_scales)
+        optimizer = self.make_optimizer(groups)
         default_lr = optimizer.param_groups[0]["lr"]
         if not default_lr > 0:
             raise WsnError(f"optim.lr must be positive. Received {default_lr}")
 
         self._default_lr = default_lr
+        for group in optimizer.param_groups:
+            group["lr"] *= group.get("lr_scale", 1.0)
 
         def factor(step: int) -> float:
             # Lightning counts the batches of an epoch only after it has made the optimizer.
@@ -259,12 +262,25 @@ def samples(batch: Batch) -> int:
     return len(inputs) if inputs.ndim == 4 else inputs.numel()
 
 
-def parameter_groups(net: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Split parameters into those that decay and those that do not: norms and biases (one-dimensional)."""
-    decayed = [p for p in net.parameters() if p.requires_grad and p.ndim > 1]
-    plain = [p for p in net.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [
+def parameter_groups(
+    net: torch.nn.Module, weight_decay: float, lr_scales: Mapping[str, float] | None = None
+) -> list[dict[str, Any]]:
+    """Split parameters into those that decay, those that do not, and parts with a learning rate of their own.
+
+    Args:
+        net: the supernet.
+        weight_decay: of weights; norms and biases (one-dimensional) have none, nor have the parts.
+        lr_scales: name of a part of the supernet → multiple of the learning rate (``lr_scale`` of its group).
+    """
+    scales = lr_scales or {}
+    named = [(name.partition(".")[0], p) for name, p in net.named_parameters() if p.requires_grad]
+    decayed = [p for part, p in named if part not in scales and p.ndim > 1]
+    plain = [p for part, p in named if part not in scales and p.ndim <= 1]
+    groups: list[dict[str, Any]] = [
         {"params": decayed, "weight_decay": weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
+    for name, scale in scales.items():
+        parameters = [p for part, p in named if part == name]
+        groups.append({"params": parameters, "weight_decay": 0.0, "lr_scale": scale})
     return [group for group in groups if group["params"]]

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wsn.cost import Part
 from wsn.errors import WsnError
 from wsn.subnet import Subnet
 from wsn.supernet import Supernet
@@ -26,6 +27,18 @@ class CostModel:
     def __call__(self, net: Supernet, subnet: Subnet) -> float:
         """Return the cost of a subnet."""
         raise NotImplementedError
+
+    def part(self, part: Part) -> float:
+        """Return what one part adds to the cost, where the cost is a sum over parts.
+
+        Raises:
+            WsnError: it is not.
+        """
+        raise WsnError(
+            f"{type(self).__name__} is no sum over the parts of a network, which a router needs. Set "
+            "method.cost._target_ to wsn.cost_models.counted.Params, .Macs or .WeightBytes, or to "
+            "wsn.cost_models.table.LatencyTable"
+        )
 
     def hardware(self) -> dict[str, Any] | None:
         """Return what the figures were measured on; None for what is counted."""

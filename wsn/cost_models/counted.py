@@ -1,6 +1,6 @@
 """Costs that are counted, exactly and without running anything."""
 
-from wsn.cost import cost
+from wsn.cost import Part, cost
 from wsn.cost_models.base import CostModel, language_only
 from wsn.subnet import Subnet
 from wsn.supernet import Supernet
@@ -14,6 +14,9 @@ class Macs(CostModel):
     def __call__(self, net: Supernet, subnet: Subnet) -> float:
         return cost(net, subnet).macs
 
+    def part(self, part: Part) -> float:
+        return part.macs
+
 
 class Params(CostModel):
     """Parameters of the extracted subnet."""
@@ -22,6 +25,9 @@ class Params(CostModel):
 
     def __call__(self, net: Supernet, subnet: Subnet) -> float:
         return cost(net, subnet).params
+
+    def part(self, part: Part) -> float:
+        return part.params
 
 
 class WeightBytes(CostModel):
@@ -38,6 +44,9 @@ class WeightBytes(CostModel):
 
     def __call__(self, net: Supernet, subnet: Subnet) -> float:
         return cost(net, subnet).params * self.bits / 8
+
+    def part(self, part: Part) -> float:
+        return part.params * self.bits / 8
 
 
 class KVCacheBytes(CostModel):

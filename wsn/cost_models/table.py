@@ -53,17 +53,18 @@ class LatencyTable(CostModel):
             self._read(Path(path))
 
     def __call__(self, net: Supernet, subnet: Subnet) -> float:
-        total = 0.0
-        for part in cost_table(net).parts(subnet):
-            entry = self.entries.get(key_of(part))
-            if entry is None:
-                raise WsnError(
-                    f"The latency table {self.path or ''} has no {part.name} with choices {part.choice} at input "
-                    f"{part.shape[1:]}: it is of another supernet, or of a part of the space. Make one with "
-                    "python -m wsn latency-table run=..."
-                )
-            total += entry.median_ms
-        return total
+        return sum(map(self.part, cost_table(net).parts(subnet)))
+
+    def part(self, part: Part) -> float:
+        """Return the milliseconds of a part."""
+        entry = self.entries.get(key_of(part))
+        if entry is None:
+            raise WsnError(
+                f"The latency table {self.path or ''} has no {part.name} with choices {part.choice} at input "
+                f"{part.shape[1:]}: it is of another supernet, or of a part of the space. Make one with "
+                "python -m wsn latency-table run=..."
+            )
+        return entry.median_ms
 
     def hardware(self) -> dict[str, Any]:
         return self.measured_on

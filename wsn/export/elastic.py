@@ -45,9 +45,11 @@ def save_elastic(
     if net.in_chans:
         if saved.backbone.get("pretrained"):
             saved.backbone.pretrained = False
-        save_file({name: t.contiguous() for name, t in net.state_dict().items()}, folder / WEIGHTS)
     else:
         net.model.save_pretrained(folder / LANGUAGE)
+    state = net.state_dict() if net.in_chans else own_state(net)
+    if state:
+        save_file({name: t.contiguous() for name, t in state.items()}, folder / WEIGHTS)
     OmegaConf.save(saved, folder / CONFIG)
     stored: dict[str, Tensor] = {}
     names: dict[int, str] = {}  # members that begin alike have statistics in common: each is stored once
@@ -90,9 +92,15 @@ def load_elastic(folder: str | Path, device: str = "cpu") -> tuple[Supernet, lis
         cfg.backbone.model_dir = str(folder / LANGUAGE)
     net: Supernet = build(cfg.method).prepare(build_group(cfg.backbone))
     if weights is not None:
-        net.load_state_dict(weights)
+        largest = {} if net.in_chans else net.model.state_dict(prefix="model.")  # of a language model: read already
+        net.load_state_dict({**largest, **weights})
     net.eval().requires_grad_(False).to(device)  # before the views are made, or each would have a copy there
     return net, [(row, _member(net, row, found)) for row in rows]
+
+
+def own_state(net: Supernet) -> dict[str, Tensor]:
+    """Return what a supernet's state has besides the largest network's, e.g. a router."""
+    return {name: t for name, t in net.state_dict().items() if not name.startswith("model.")}
 
 
 def statistics(view: nn.Module) -> dict[str, Tensor]:

@@ -100,6 +100,8 @@ class Method:
         self.init = init
         self.couple = dict(couple or {})
         self.role_weights: dict[str, float] = {}
+        self.lr_scales: dict[str, float] = {}
+        """Part of the supernet, by name → multiple of the learning rate; its parameters are a group of their own."""
         self.teacher: nn.Module | None = None
 
     @property
@@ -142,12 +144,11 @@ class Method:
         inputs, labels = batch
         targets = StepTargets(self, net, batch)
         share = 1.0 if self.aggregation == "sum" else 1.0 / len(draws)
-        for subnet, role in draws:
+        for draw in draws:
+            subnet, role = draw
             role_loss = self.role_loss(role)
-            view = net.view(subnet)
-            if not role_loss.dropout:
-                set_dropout(view, on=False)
-            logits, wanted = counted(net.predict(view, inputs, subnet), labels)
+            logits, penalty = self.forward(net, inputs, draw)
+            logits, wanted = counted(logits, labels)
             loss = logits.new_zeros(())
             if role_loss.labels:
                 loss = loss + role_loss.labels * label_loss(logits, wanted, self.label_smoothing)
@@ -158,7 +159,18 @@ class Method:
                 loss = loss * (targets.loss(role_loss.balance) / loss.detach())
             targets.see(role, logits, loss)
             weight = role_loss.weight * self.role_weights.get(role, 1.0)
-            yield Pass(role, loss * (weight * share), logits.detach())
+            yield Pass(role, (loss + penalty) * (weight * share), logits.detach())
+
+    def forward(self, net: Supernet, inputs: Tensor, draw: Draw) -> tuple[Tensor, Tensor | float]:
+        """Run what a draw trains, by default the view of its subnet.
+
+        Returns:
+            its logits, and a penalty that is added to its loss.
+        """
+        view = net.view(draw.subnet)
+        if not self.role_loss(draw.role).dropout:
+            set_dropout(view, on=False)
+        return net.predict(view, inputs, draw.subnet), 0.0
 
     @torch.no_grad()
     def score(self, net: Supernet, batch: Batch, subnet: Subnet) -> Tensor:

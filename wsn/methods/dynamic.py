@@ -1,0 +1,101 @@
+"""Input-adaptive routing: choices of each sequence or token, learned through a surrogate of the loss."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wsn.losses import IGNORED
+from wsn.methods.base import Batch, Pass
+from wsn.methods.routed import Routed
+from wsn.routers.choices import Choices, Weights, straight_through
+from wsn.routers.dynamic import SequenceRouter, TokenRouter
+from wsn.routers.masks import masked
+from wsn.routers.surrogate import Surrogate
+from wsn.samplers.base import Draw
+from wsn.samplers.budgets import ROUTER, split_role
+from wsn.supernet import Supernet
+
+
+class DynamicRouted(Routed):
+    """Train a router that reads the input: in the role ``router`` through a surrogate, in ``budget`` with the network.
+
+    A step of the role ``router`` measures the loss of each sequence under drawn choices, without a backward of the
+    language model; the surrogate learns to predict it from the choices, and once it is good enough the router follows
+    the surrogate's gradient. The cost is the mean over the batch, so hard inputs may take more than easy ones.
+
+    Args:
+        *args: as for :class:`Routed`.
+        router: makes a :class:`SequenceRouter` or :class:`TokenRouter` from (choices, budgets).
+        surrogate: makes the surrogate from the choices.
+        surrogate_lr: its learning rate, as a multiple of the network's.
+        **kwargs: as for :class:`Routed`.
+
+    Source: Flextron, Cai et al. 2024, arXiv:2406.10260, §3.3.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        router: Callable[[Choices, Sequence[float]], SequenceRouter | TokenRouter] = SequenceRouter,
+        surrogate: Callable[[Choices], Surrogate] = Surrogate,
+        surrogate_lr: float = 10.0,
+        **kwargs: Any,
+    ):
+        super().__init__(*args, router=router, **kwargs)
+        self.surrogate = surrogate
+        self.lr_scales["surrogate"] = surrogate_lr
+
+    def prepare(self, net: Supernet) -> Supernet:
+        """Return the supernet with a router and a surrogate."""
+        net = super().prepare(net)
+        net.surrogate = self.surrogate(Choices(net.space))
+        return net
+
+    def step(self, net: Supernet, batch: Batch, draws: Sequence[Draw]) -> Iterator[Pass]:
+        """Yield one pass per draw."""
+        if all(split_role(draw.role)[0] == ROUTER for draw in draws):
+            for draw in draws:
+                yield self._through_surrogate(net, batch, draw)
+        else:
+            yield from super().step(net, batch, draws)
+
+    def _through_surrogate(self, net: Any, batch: Batch, draw: Draw) -> Pass:
+        inputs, labels = batch
+        _, budget = split_role(draw.role)
+        assert budget is not None
+        view, weights = self.relaxed(net, inputs, budget, frozen=True)
+        with torch.no_grad() if not isinstance(net.router, TokenRouter) else torch.enable_grad():
+            logits = net.predict(view, inputs, draw.subnet).detach()  # of tokens: the shares need their graph
+        fit, guide = net.surrogate.losses(weights, sequence_losses(logits, labels))
+        loss = fit if guide is None else fit + guide + self.alpha * self.cost_losses(net, inputs, weights, budget)
+        return Pass(draw.role, loss * self.role_loss(draw.role).weight, logits.flatten(0, 1))
+
+    def relaxed(self, net: Any, inputs: Tensor, budget: float, frozen: bool) -> tuple[nn.Module, Weights]:
+        """Return the masked network and its shares; those of tokens are there once it has run."""
+        if isinstance(net.router, TokenRouter):
+            view, weights = super().relaxed(net, inputs, budget, frozen)
+            net.router.attach(net, view, weights, budget, self._token_shares)
+            return view, weights
+        embedded = net.model.get_input_embeddings()(inputs)
+        weights = self.gumbel.weights(net.router.choices, net.router.logits(budget, embedded))
+        return masked(net, weights, frozen), weights
+
+    def _token_shares(self, logits: Tensor) -> Tensor:
+        soft = self.gumbel.soft(logits)
+        return straight_through(soft, F.one_hot(soft.argmax(-1), soft.shape[-1]).to(soft.dtype))
+
+    def cost_losses(self, net: Any, inputs: Tensor, weights: Weights, budget: float) -> Tensor:
+        """Return the cost losses of the batch: of all budgets, or, where tokens choose, of the one that was run."""
+        if isinstance(net.router, TokenRouter):
+            return self.cost_loss(net, weights, budget)
+        embedded = net.model.get_input_embeddings()(inputs)
+        return self.expected_losses(net, lambda b: net.router.logits(b, embedded))
+
+
+def sequence_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean label loss of each sequence (B,), of logits (B, T, V) and labels (B, T), without padding."""
+    losses = F.cross_entropy(logits.transpose(1, 2), labels, ignore_index=IGNORED, reduction="none")
+    return losses.sum(1) / (labels != IGNORED).sum(1).clamp(min=1)
