@@ -14,7 +14,7 @@ from pathlib import Path
 from wsn.data.text import PACKAGED
 
 TRAIN_BYTES = 900_000  # of each kind
-TEST_BYTES = 24_000
+TEST_BYTES = 12_000
 EVERY = 8  # every eighth module is held out
 
 

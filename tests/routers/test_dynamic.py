@@ -119,6 +119,25 @@ def test_in_the_joint_phase_network_and_router_learn(router):
     assert all(p.grad is None for p in net.surrogate.parameters())
 
 
+@pytest.mark.parametrize("router", [SequenceRouter, TokenRouter])
+def test_what_is_logged_of_a_dynamic_router_is_what_it_runs(router):
+    net = make("llama").eval()
+    method = method_of(router)
+    method.prepare(net)
+    spread(net.router)
+    inputs, labels = batch(6)
+    values, subnets = run_routed(net, net.router, inputs, 0.5)
+    found = method.measure(net, 0.5, [(inputs[:3], labels[:3]), (inputs[3:], labels[3:])])
+    assert found["loss"] == pytest.approx(sequence_losses(values, labels).mean().item(), rel=1e-4)
+    shares = [method.cost_of(net).share(subnet) for subnet in subnets]
+    if router is SequenceRouter:
+        assert len(set(subnets)) > 1
+        assert found["cost"] == pytest.approx(sum(shares) / len(shares), rel=1e-4)
+    else:
+        assert 0 < found["cost"] <= shares[0]  # of the subnet with the largest FFNs
+    assert method.chosen(net) == {}
+
+
 def test_the_surrogates_gradient_does_not_mix_with_the_routers():
     choices = Choices(make("llama").space)
     surrogate = Surrogate(choices, threshold=1e9)

@@ -195,8 +195,9 @@ def test_a_trained_router_meets_its_budgets(name, model):
         optimizer.step()
         optimizer.zero_grad()
         schedule.step()
-    shares = [model()(net, net.router.route(b)) / model()(net, net.space.max()) for b in budgets]
+    shares = [model()(net, s) / model()(net, net.space.max()) for s in method.chosen(net).values()]
     assert shares == pytest.approx(budgets, rel=0.05)
+    assert [method.measure(net, b, [])["cost"] for b in budgets] == pytest.approx(shares)
     assert all(torch.equal(p, before[n]) for n, p in net.model.state_dict().items())  # the router alone was trained
 
 

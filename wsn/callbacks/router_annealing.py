@@ -1,5 +1,6 @@
 """Anneals a router: its temperature and the scale of its logits by the progress of its phases."""
 
+from itertools import islice
 from typing import Any
 
 import lightning as L
@@ -9,12 +10,15 @@ from wsn.errors import WsnError
 from wsn.methods.routed import Routed
 from wsn.module import SupernetModule
 
+BATCHES = 4  # of the held-out split
+
 
 class RouterAnnealing(Callback):
     """Set the progress of :class:`wsn.routers.gumbel.Gumbel`: from 0 to 1 over the phases that train a router.
 
     It is a function of the step, so a resumed run goes on exactly. Logs ``train/router_temperature``, and at the end of
-    each epoch the cost that the router chooses for each budget, as ``router/cost@BUDGET``.
+    each epoch the cost that the router chooses for each budget, as ``router/cost@BUDGET``; of a router that reads the
+    input, mean cost and loss of held-out sequences.
 
     Raises:
         WsnError: a method without a router.
@@ -43,9 +47,11 @@ class RouterAnnealing(Callback):
         """Log what the router chooses."""
         assert isinstance(pl_module, SupernetModule)
         method: Any = pl_module.method
-        router: Any = pl_module.supernet.router
+        loader = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
+        batches = [[part.to(pl_module.device) for part in batch] for batch in islice(loader, BATCHES)]
         for budget in method.budgets:
-            pl_module.log(f"router/cost@{budget:g}", method.expected.share(router.route(budget)))
+            for name, value in method.measure(pl_module.supernet, budget, batches).items():
+                pl_module.log(f"router/{name}@{budget:g}", value)
 
 
 def progress(method: Routed, epoch: float) -> float:

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from wsn.callbacks.common import averages, epoch_of, hooks, log_values
-from wsn.evaluation import candidates, evaluate, row
+from wsn.evaluation import Candidate, candidates, evaluate, row
 from wsn.logging.progress import progress_bar
 from wsn.logging.results import print_results, read_results, write_results
 from wsn.module import SupernetModule
@@ -24,8 +24,9 @@ class SubnetEvaluation(Callback):
     """Evaluate named subnets and a random panel, each with calibrated BN, and keep the results in the run folder.
 
     At the end of each phase and every ``every_n_epochs`` epochs on the held-out part of the training set; on the
-    test set once, when training ends. Processes of a distributed run share the subnets among them. Other
-    callbacks and loggers hear of results through ``on_subnets_evaluated`` and ``on_results``.
+    test set once, when training ends. Subnets that the method chooses, as a router does, are evaluated too, as they are
+    then. Processes of a distributed run share the subnets among them. Other callbacks and loggers hear of results
+    through ``on_subnets_evaluated`` and ``on_results``.
 
     Args:
         folder: the run folder.
@@ -90,7 +91,8 @@ class SubnetEvaluation(Callback):
         batches = data.calibration_batches() if self.calibrate else None
         epoch = epoch_of(trainer)
         phase = module.method.phases[phase_at(module.method.phases, epoch)[0]].name
-        mine = self.chosen[trainer.global_rank :: trainer.world_size]
+        chosen = [*self.chosen, *self._by_method(module)]
+        mine = chosen[trainer.global_rank :: trainer.world_size]
         net = next(iter(averages(trainer)), module.supernet)
         with progress_bar(len(mine) * len(loader), f"Evaluating {split}", trainer.is_global_zero) as advance:
             metrics = evaluate(
@@ -103,19 +105,25 @@ class SubnetEvaluation(Callback):
                 advance,
             )
         where = {"split": split, "phase": phase, "epoch": epoch, "step": trainer.global_step}
-        rows = self._gather(trainer, [row(net, c, m, **where) for c, m in zip(mine, metrics)])
+        rows = self._gather(trainer, chosen, [row(net, c, m, **where) for c, m in zip(mine, metrics)])
         self.rows.extend(rows)
         if trainer.is_global_zero:
             write_results(self.folder, self.rows)
             self._announce(trainer, module, rows, split)
         return rows
 
-    def _gather(self, trainer: L.Trainer, rows: list[Row]) -> list[Row]:
+    def _by_method(self, module: SupernetModule) -> list[Candidate]:
+        """Return the subnets that the method chooses, e.g. a router's, if they are not chosen anyway."""
+        taken = {c.subnet for c in self.chosen}
+        found = {s: name for name, s in module.method.chosen(module.supernet).items() if s not in taken}
+        return [Candidate(name, subnet) for subnet, name in found.items()]
+
+    def _gather(self, trainer: L.Trainer, chosen: list[Candidate], rows: list[Row]) -> list[Row]:
         if trainer.world_size == 1:
             return rows
         parts: list[list[Row] | None] = [None] * trainer.world_size
         dist.all_gather_object(parts, rows)
-        order = {c.subnet.id: i for i, c in enumerate(self.chosen)}
+        order = {c.subnet.id: i for i, c in enumerate(chosen)}
         return sorted((r for part in parts for r in part or []), key=lambda r: order[r["id"]])
 
     def _announce(self, trainer: L.Trainer, module: SupernetModule, rows: list[Row], split: str) -> None:

@@ -172,6 +172,10 @@ class Method:
             set_dropout(view, on=False)
         return net.predict(view, inputs, draw.subnet), 0.0
 
+    def chosen(self, net: Supernet) -> dict[str, Subnet]:
+        """Return subnets that the method itself chooses, by name, as it would now; they are evaluated with others."""
+        return {}
+
     @torch.no_grad()
     def score(self, net: Supernet, batch: Batch, subnet: Subnet) -> Tensor:
         """Return the label loss of a subnet on a batch, by batch statistics, which are not kept."""

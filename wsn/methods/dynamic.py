@@ -1,6 +1,6 @@
 """Input-adaptive routing: choices of each sequence or token, learned through a surrogate of the loss."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from wsn.losses import IGNORED
 from wsn.methods.base import Batch, Pass
 from wsn.methods.routed import Routed
-from wsn.routers.choices import Choices, Weights, straight_through
+from wsn.routers.choices import Choices, Key, Weights, straight_through
 from wsn.routers.dynamic import SequenceRouter, TokenRouter
 from wsn.routers.masks import masked
 from wsn.routers.surrogate import Surrogate
 from wsn.samplers.base import Draw
 from wsn.samplers.budgets import ROUTER, split_role
+from wsn.subnet import Subnet
 from wsn.supernet import Supernet
 
 
@@ -79,20 +80,49 @@ class DynamicRouted(Routed):
             view, weights = super().relaxed(net, inputs, budget, frozen)
             net.router.attach(net, view, weights, budget, self._token_shares)
             return view, weights
-        embedded = net.model.get_input_embeddings()(inputs)
-        weights = self.gumbel.weights(net.router.choices, net.router.logits(budget, embedded))
+        weights = self.gumbel.weights(net.router.choices, self._logits(net, inputs)(budget))
         return masked(net, weights, frozen), weights
+
+    def _logits(self, net: Any, inputs: Tensor) -> Callable[[float], dict[Key, Tensor]]:
+        """Return the logits of sequences as a function of the budget."""
+        embedded = net.model.get_input_embeddings()(inputs)
+        return lambda budget: net.router.logits(budget, embedded)
+
+    @torch.no_grad()
+    def measure(self, net: Any, budget: float, batches: Iterable[Batch]) -> dict[str, float]:
+        """Return the mean cost and loss of held-out sequences by their most likely choices."""
+        found = []
+        for inputs, labels in batches:
+            if isinstance(net.router, TokenRouter):
+                weights = net.router.choices.harden(net.router(budget))
+                view = masked(net, weights)
+                net.router.attach(net, view, weights, budget, _one_hot)
+            else:
+                weights = net.router.choices.harden(self._logits(net, inputs)(budget))
+                view = masked(net, weights)
+            loss = sequence_losses(net.predict(view.eval(), inputs, net.space.max()), labels).mean()
+            found.append((self.cost_of(net)(weights).item(), loss.item()))
+        costs, losses = zip(*found)
+        return {"cost": sum(costs) / len(costs), "loss": sum(losses) / len(losses)}
 
     def _token_shares(self, logits: Tensor) -> Tensor:
         soft = self.gumbel.soft(logits)
-        return straight_through(soft, F.one_hot(soft.argmax(-1), soft.shape[-1]).to(soft.dtype))
+        return straight_through(soft, _one_hot(soft))
+
+    def chosen(self, net: Any) -> dict[str, Subnet]:
+        """Return nothing: each input has a subnet of its own."""
+        return {}
 
     def cost_losses(self, net: Any, inputs: Tensor, weights: Weights, budget: float) -> Tensor:
         """Return the cost losses of the batch: of all budgets, or, where tokens choose, of the one that was run."""
         if isinstance(net.router, TokenRouter):
             return self.cost_loss(net, weights, budget)
-        embedded = net.model.get_input_embeddings()(inputs)
-        return self.expected_losses(net, lambda b: net.router.logits(b, embedded))
+        return self.expected_losses(net, self._logits(net, inputs))
+
+
+def _one_hot(shares: Tensor) -> Tensor:
+    """Return the largest of the shares (..., K), one-hot."""
+    return F.one_hot(shares.argmax(-1), shares.shape[-1]).to(shares.dtype)
 
 
 def sequence_losses(logits: Tensor, labels: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Elastic training with a router: a budget → the choices of a subnet, learned with the network or after it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from wsn.backbones.causal_lm import CausalLMSupernet
 from wsn.cost_models.base import CostModel
 from wsn.cost_models.counted import Params
 from wsn.errors import WsnError, listed
-from wsn.methods.base import Method, RoleLoss, set_dropout
+from wsn.methods.base import Batch, Method, RoleLoss, set_dropout
 from wsn.routers.choices import Choices, Key, Weights
 from wsn.routers.expected import ExpectedCost
 from wsn.routers.gumbel import Gumbel
@@ -19,6 +19,7 @@ from wsn.routers.masks import masked
 from wsn.routers.static import StaticRouter
 from wsn.samplers.base import Draw
 from wsn.samplers.budgets import BUDGET, ROUTER, split_role
+from wsn.subnet import Subnet
 from wsn.supernet import Supernet
 
 
@@ -137,14 +138,26 @@ class Routed(Method):
 
     def cost_loss(self, net: CausalLMSupernet, weights: Weights, budget: float) -> Tensor:
         """Return how far the expected cost is from the budget, relative, zero within the tolerance."""
-        if self.expected is None:
-            self.begin(net)
-        assert self.expected is not None
-        error = (self.expected(weights) / budget - 1).abs()
+        error = (self.cost_of(net)(weights) / budget - 1).abs()
         loss = error * (error > self.tolerance)
         if budget == 1.0:
             loss = loss + 10 * sum(_error_of_largest(w) for w in weights.values())
         return loss
+
+    def cost_of(self, net: Supernet) -> ExpectedCost:
+        """Return the expected cost as a function of shares."""
+        if self.expected is None:
+            self.begin(net)
+        assert self.expected is not None
+        return self.expected
+
+    def measure(self, net: Any, budget: float, batches: Iterable[Batch]) -> dict[str, float]:
+        """Return what the router does with a budget: the cost of its subnet, as a share of the largest's."""
+        return {"cost": self.cost_of(net).share(net.router.route(budget))}
+
+    def chosen(self, net: Any) -> dict[str, Subnet]:
+        """Return the router's subnet for each budget, as ``budget_0.5``."""
+        return {f"{BUDGET}_{budget:g}": net.router.route(budget) for budget in self.budgets}
 
     def routed_phases(self) -> list[bool]:
         """Return, for each phase, whether a router is trained in it."""
