@@ -11,6 +11,7 @@ import time
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from test_config import CONF, LANGUAGE
 from test_methods import trainer
 from test_train import ROOT, command, the_run
@@ -20,8 +21,11 @@ import wsn
 from wsn.backbones.transformer import shape_space
 from wsn.callbacks.checkpoint import load_checkpoint
 from wsn.config import build, compose
+from wsn.cost import cost
 from wsn.pareto import read_csv
-from wsn.run.train import make_module
+from wsn.run.finetune import adopt_run, load_start
+from wsn.run.load import load_supernet
+from wsn.run.train import make_module, train
 from wsn.samplers.shapes import ShapeSampler
 
 ROLES = ["max", "random", "random", "min"]
@@ -160,6 +164,30 @@ def test_mistakes(tmp_path):
             make_module(config(tmp_path, wrong))
     with pytest.raises(wsn.WsnError, match=r"method\.lora"):
         make_module(config(tmp_path, "method.base=int8", "method.lora=null"))
+
+
+@pytest.mark.slow
+def test_a_shape_is_fine_tuned_alone_from_its_merged_weights(tmp_path):
+    torch.manual_seed(0)
+    cfg = config(tmp_path, "trainer.enable_progress_bar=false")
+    OmegaConf.resolve(cfg)
+    train(cfg)
+    net, run = load_supernet(cfg.paths.run_dir), cfg.paths.run_dir
+    subnet = net.space.subnet(depth=3, width=0.625)
+    start = ["method=finetune", f"run={run}", "subnet={depth: 3, width: 0.625}", "optim=adamw"]
+    alone = adopt_run(compose(CONF, [*start, f"paths.run_dir={tmp_path}/alone", "method.phases.0.lr=0.001"]))
+    OmegaConf.resolve(alone)
+    module = make_module(alone)
+    load_start(alone, module)
+    tokens, single = torch.arange(20).unsqueeze(0), module.supernet
+    with torch.no_grad():
+        expected = net(tokens, subnet).logits
+        found = single.predict(single.model.eval(), tokens, single.space.max())
+    torch.testing.assert_close(found, expected)
+    assert cost(single, single.space.max()) == cost(net, subnet)
+    before = copy.deepcopy(single.state_dict())
+    trainer().fit(module, datamodule=build(alone.data))
+    assert all(not torch.equal(value, before[name]) for name, value in single.state_dict().items())
 
 
 # -- whole runs ----------------------------------------------------------------------------------------------

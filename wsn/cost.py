@@ -86,7 +86,7 @@ class CostTable:
         self.space = net.space
         self.net = _to_meta(net)
         self._parts: dict[tuple[str, Choice, Shape], Part] = {}
-        self._subnets: dict[Subnet, Cost] = {}
+        self._subnets: dict[Subnet, Cost] = dict(net.known_costs)
 
     def __call__(self, subnet: Subnet) -> Cost:
         known = self._subnets.get(subnet)

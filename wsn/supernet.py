@@ -48,6 +48,8 @@ class Supernet(nn.Module):
         """Paths of the modules that elastic blocks are in."""
         self.providers = nn.ModuleList()
         """What views have beside slices of the shared tensors, see :mod:`wsn.providers.base`."""
+        self.known_costs: dict[Subnet, Any] = {}
+        """Costs that are not to be counted, see :class:`wsn.cost.Cost`."""
 
     # -- what a backbone implements ------------------------------------------------------------------
 

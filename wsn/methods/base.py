@@ -283,7 +283,16 @@ class Standalone(Supernet):
     """
 
     def __init__(self, net: Supernet, subnet):
-        super().__init__(net.extract(subnet), net.space.only(subnet), net.in_chans, [])
+        super().__init__(net.extract(subnet).requires_grad_(True), net.space.only(subnet), net.in_chans, [])
+        self.family = type(net)
+        """What knows how such networks are run."""
+        self.known_costs = {self.space.max(): cost(net, subnet)}
+
+    def predict(self, view, inputs, subnet):
+        return self.family.predict(self, view, inputs, subnet)
+
+    def example(self, subnet):
+        return self.family.example(self, subnet)
 
     def blocks(self, subnet):
         return {}

@@ -13,7 +13,7 @@ from wsn.run.known import subnet_specs
 
 
 def adopt_run(cfg: DictConfig) -> DictConfig:
-    """Give a run of ``method=finetune`` the backbone, data and subnet of the run that it starts from; others as is.
+    """Give a run of ``method=finetune`` the backbone, data, method and subnet of the run it starts from; others as is.
 
     Raises:
         WsnError: not a run folder, or no such subnet.
@@ -37,6 +37,7 @@ def adopt_run(cfg: DictConfig) -> DictConfig:
                 OmegaConf.update(adopted, key.removeprefix(f"{group}."), OmegaConf.select(cfg, key))
         cfg[group] = adopted
     cfg.channels_last = saved.channels_last
+    cfg.method.of = saved.method
     (cfg.subnet,) = subnet_specs(cfg.run, plain(cfg.subnet))[:1]
     return cfg
 

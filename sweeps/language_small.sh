@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# One pretrained language model at 100, 80, 65 and 50 % of its parameters: AmoebaLLM, each of its parts left out, shapes
+# without training and alone, whittle's sandwich; the same tokens for all. Then a table and a picture.
+# bash sweeps/language_small.sh MODEL_DIR: of SmolLM2-135M about two hours on two cores; the same command goes on.
+set -euo pipefail
+model=$(realpath "${1:?the folder of a Llama checkpoint}")
+cd "$(dirname "$0")/.."
+text=outputs/text out=outputs/family tokens=256 steps="${STEPS:-48}"
+[ -e "$text/python.txt" ] || python sweeps/language_text.py "$text"
+family=(experiment=amoeba_smollm2 backbone.model_dir="$model" data.train="$text/train" data.test="$text/shakespeare.txt"
+    data.sequence_length="$tokens" data.batch_size=1 data.eval_batch_size=4 data.val_size=16
+    data.images_per_epoch="$steps" optim.accumulate=1 method.phases.0.epochs=1 method.phases.0.lr=1e-3
+    method.selection.batches=1 'method.width=[0.5,0.625,0.75,0.875,1.0]' evaluation.panel=0
+    'evaluation.named={largest:largest,middle:{depth:23,width:0.75},smallest:smallest}'
+    '+evaluation.named.large={depth:25,width:0.875}')
+
+measure() { # NAME TEXT...
+    for kind in "${@:2}"; do
+        [ -e "$out/$1/$kind.csv" ] || python evaluate.py run="$out/$1" panel=0 calibrate=false \
+            +data.test="$text/$kind.txt" out="$kind.csv"
+    done
+}
+job() { # NAME OVERRIDES...
+    if [ ! -e "$out/$1/checkpoints/last.ckpt" ]; then
+        python train.py "${family[@]}" paths.run_dir="$out/$1" "${@:2}"
+    elif ! grep -q ,test, "$out/$1/subnets.csv" 2> /dev/null; then
+        python train.py resume="$out/$1"
+    fi
+    measure "$1" shakespeare python
+}
+untrained=(method.phases.0.lr=0 data.images_per_epoch=1)
+
+job untrained "${untrained[@]}"
+job amoeba
+job one_lora method.lora.experts=1 method.lora.top_k=1
+job no_balance method.losses.random.balance=null method.losses.min.balance=null
+job block_influence method.selection.depth=block_influence
+job magnitude method.selection.width=l1 method.compensate=false
+
+# Layers alone and channels alone, without training: 80, 65 and 50 % of the parameters are 22, 17 and 11 layers of 30.
+layers='evaluation.named={largest:largest,large:{depth:22},middle:{depth:17},smallest:{depth:11}}'
+job layers_only "${untrained[@]}" method.selection.depth=block_influence method.selection.min_depth=11 'method.width=[1.0]' \
+    sampler.roles='[max]' method.phases.0.roles='[max]' "~evaluation.named" "+$layers"
+channels='evaluation.named={largest:largest,large:{width:0.75},middle:{width:0.55},smallest:{width:0.37}}'
+for score in flap l1; do
+    job "channels_only_$score" "${untrained[@]}" method.selection.depth=block_influence method.selection.min_depth=30 \
+        'method.width=[0.37,0.55,0.75,1.0]' method.selection.width="$score" method.compensate="$([ $score = flap ] && echo true || echo false)" \
+        sampler.roles='[max]' method.phases.0.roles='[max]' "~evaluation.named" "+$channels"
+done
+
+for shape in 'large {depth:25,width:0.875}' 'middle {depth:23,width:0.75}' 'smallest smallest'; do
+    read -r name subnet <<< "$shape"
+    [ -e "$out/alone_$name/checkpoints/last.ckpt" ] || python train.py method=finetune run="$out/untrained" subnet="$subnet" \
+        data.images_per_epoch="$steps" optim=adamw optim.clip_norm=0.3 optim.weight_decay=0 scheduler=constant \
+        method.label_smoothing=0 method.phases.0.epochs=1 method.phases.0.lr=1e-4 paths.run_dir="$out/alone_$name"
+    measure "alone_$name" shakespeare python
+done
+if python -c 'import whittle, litgpt' 2> /dev/null; then
+    [ -e "$out/whittle/python.csv" ] || python benchmarks/whittle_sandwich.py "$out/amoeba" "$text"
+fi
+python sweeps/language_table.py "$out"
