@@ -97,7 +97,7 @@ LANGUAGE = [
     "optim=adamw",
     "optim.clip_norm=null",
 ]
-OF_LANGUAGE = ["soft", "matformer", "amoeba"]
+OF_LANGUAGE = ["soft", "matformer", "amoeba", "llm_qfa"]
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,12 @@ def test_every_method_names_its_paper_and_its_published_recipe(name):
 
 
 SHAPES = ["method=amoeba", "method.selection.depth=block_influence", "method.selection.batches=1"]
-SAMPLED = {"exits": ["method=spos"], "granularity": ["method=spos"], "shapes": SHAPES}  # of language
+SAMPLED = {  # of language
+    "exits": ["method=spos"],
+    "granularity": ["method=spos"],
+    "resource_balanced": ["method=llm_qfa", "method.batches=1", "sampler.period=6"],
+    "shapes": SHAPES,
+}
 
 
 def draws_of(name, tmp_path, stop=None, checkpoint=None):

@@ -150,10 +150,10 @@ class Selection:
         return Selected({int(n): layers for n, layers in keep.items()}, **stored)
 
     def _select(self, net: Supernet) -> None:
-        with _placed(net) as device:
+        with placed(net) as device:
             loader = islice(self.data.val_dataloader(), self.settings.batches)
             batches = [(inputs.to(device), labels.to(device)) for inputs, labels in loader]
-            place = self.cache / _fingerprint(net, batches, repr((self.settings, self.measure)))
+            place = self.cache / fingerprint(net, batches, repr((self.settings, self.measure)))
             place.mkdir(parents=True, exist_ok=True)
             rank_zero_info(f"Selection of layers and channels: {place}")
             if "keep" not in _read(place / DEPTH):
@@ -206,7 +206,7 @@ class Selection:
 
 
 @contextmanager
-def _placed(net: Supernet) -> Iterator[torch.device]:
+def placed(net: Supernet) -> Iterator[torch.device]:
     """Put a network in evaluation mode, on the GPU if there is one, while it is measured."""
     training, home = net.training, next(net.parameters()).device
     gpu = torch.cuda.is_available()
@@ -219,7 +219,7 @@ def _placed(net: Supernet) -> Iterator[torch.device]:
         net.train(training)
 
 
-def _fingerprint(net: Supernet, batches: Sequence[Batch], settings: str) -> str:
+def fingerprint(net: Supernet, batches: Sequence[Batch], settings: str) -> str:
     """Return a name for these weights, this text and these settings."""
     digest = hashlib.sha256(settings.encode())
     for name, tensor in net.model.state_dict().items():
