@@ -31,10 +31,8 @@ def pack(codes: Tensor, bits: int) -> Tensor:
 
 def unpack(planes: Tensor) -> Tensor:
     """Return the codes (out, in) of planes (bits, out, in / 8)."""
-    codes = torch.zeros(planes.shape[1], 8 * planes.shape[2], dtype=torch.uint8, device=planes.device)
-    for bit, plane in enumerate(planes):
-        codes |= (plane[..., None] >> _eight(plane) & 1).flatten(-2) << bit
-    return codes
+    values = (planes[..., None] >> _eight(planes) & 1).flatten(-2)
+    return (values << _eight(planes)[: len(planes), None, None]).sum(0, dtype=torch.uint8)
 
 
 def _eight(like: Tensor) -> Tensor:
