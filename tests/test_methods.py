@@ -107,7 +107,7 @@ def test_methods_train_language_models(choice):
     train_a_little(compose(CONF, [choice, *LANGUAGE]))
 
 
-@pytest.mark.parametrize("criterion", ["l2", "taylor", "wanda", "flap", "minitron"])
+@pytest.mark.parametrize("criterion", ["l2", "taylor", "wanda", "flap", "minitron", "uniql"])
 def test_channels_are_sorted_by_any_criterion_before_a_phase(criterion):
     """Also where the network's resolution is not the data's: a ViT accepts no other."""
     tiny = ["backbone.depth=[2]", "backbone.resolution=[24]", "backbone.patch_size=[8]", "backbone.embed_dim=[96,192]"]
