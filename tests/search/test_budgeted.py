@@ -4,10 +4,15 @@ import math
 
 import pytest
 import torch
+from test_config import CONF, LANGUAGE
 
 import wsn
+from wsn.config import compose
 from wsn.cost_models.counted import WeightBytes
+from wsn.run.evaluate import evaluate_run
+from wsn.run.finetune import adopt_run
 from wsn.run.known import check_spec
+from wsn.run.train import train
 from wsn.search.budgeted import layer_rates, mix_n_match, mixtures, sorted_subnet
 from wsn.search.constraint import Constraint
 from wsn.space import SearchSpace
@@ -115,3 +120,38 @@ def test_a_spec_that_cannot_be_read(spec, words):
         check_spec(spec)
     for fine in ("mix@params<=6e7", "mix@[params<=6e7,macs<=1e8]", "sorted@0.3", "sorted@.25", "best", {"depth": 2}):
         check_spec(fine)
+
+
+def test_users_name_both_of_a_run(tmp_path):
+    """Sorted by ridge leverage, trained, then evaluated and fine-tuned at subnets that a rule names."""
+    text = " ".join(f"What dreams may come, {n} times over, must give us pause." for n in range(200))
+    (tmp_path / "text.txt").write_text(text)
+    sizes = {"num_layers": 4, "hidden_size": 32, "num_heads": 4, "ffn_size": 64}
+    numbers = {"val_size": 8, "images_per_epoch": 8, "sequence_length": 32, "batch_size": 4}
+    overrides = [
+        *(f"backbone.{name}={value}" for name, value in sizes.items()),
+        *(f"data.{name}={tmp_path}/text.txt" for name in ("train", "test")),
+        *(f"data.{name}={value}" for name, value in numbers.items()),
+        "method=matformer",
+        "method.phases.0.epochs=1",
+        "method.phases.0.warmup_epochs=0",
+        "method.phases.0.order_channels=uniql",
+        "evaluation.panel=0",
+        f"paths.output_dir={tmp_path}",
+        f"paths.run_dir={tmp_path}/run",
+    ]
+    train(compose(CONF, [*LANGUAGE, *overrides]))
+
+    def evaluated(spec):
+        (found,) = evaluate_run(compose(CONF, [f"run={tmp_path}/run", "split=val", f"subnet='{spec}'"], "evaluate"))
+        return found
+
+    largest, smallest = evaluated("largest")["params"], evaluated("smallest")["params"]
+    budget = largest - 4000  # an FFN has three weights of 32 for each unit, and choices of 16, 32 and 64 units
+    mixed = evaluated(f"mix@params<={budget}")
+    assert budget - 3 * 32 * 32 < mixed["params"] <= budget
+    assert smallest < evaluated("sorted@0.5")["params"] < mixed["params"]
+    start = [f"run={tmp_path}/run", f"subnet='mix@params<={budget}'"]
+    assert adopt_run(compose(CONF, ["method=finetune", *start, *LANGUAGE])).subnet == mixed["arch"]
+    with pytest.raises(wsn.WsnError, match="the smallest has params"):
+        evaluated("mix@params<=1")

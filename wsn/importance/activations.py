@@ -128,7 +128,7 @@ def uniql(model: nn.Module, batches: Iterable[Any], ridge: float = 1.0) -> Score
         batches: a few batches.
         ridge: λ; C is the mean over sequences.
 
-    Source: UniQL, Chiang et al. 2025; released code ``compress_helpers.py`` (``mlp_compression``), of FFN neurons.
+    Source: UniQL, Chiang et al. 2025, arXiv:2512.03383; released code ``compress_helpers.py``, of FFN neurons.
     Differs: whole groups of query heads with their key and value head are ranked, by the sum of their channels'
     leverages. The released code narrows all heads instead: it rotates value and output by an SVD and prunes pairs of
     query and key channels, and the networks of transformers have no heads whose values are narrower than their keys.

@@ -81,7 +81,7 @@ def layer_rates(scores: Tensor, rate: float, epsilon: float = 0.1, most: float =
         epsilon: the larger, the more equal.
         most: of a layer.
 
-    Source: UniQL, Chiang et al. 2025; released code ``get_layer_ratio.py`` (``allocate_layerwise_sparsity``).
+    Source: UniQL, Chiang et al. 2025, arXiv:2512.03383; released code ``get_layer_ratio.py``.
     """
     return (len(scores) * rate * torch.softmax(-scores / epsilon, 0)).clamp(0, most)
 
