@@ -12,6 +12,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from wsn import WsnError
 from wsn.backbones.transformer import shape_space
 from wsn.config import build, check, compose
+from wsn.methods.llm_qfa import bits_space
 from wsn.run.folder import read_config
 
 ROOT = Path(__file__).parents[1]
@@ -33,6 +34,9 @@ MISSING = {
     "amoeba": LANGUAGE,
     "amoeba_llama": ["backbone.model_dir=.", "data.train=."],
     "amoeba_smollm2": ["backbone.model_dir=."],
+    "llm_qfa": LANGUAGE,
+    "llm_qfa_llama": ["backbone.model_dir=.", "data.train=."],
+    "llm_qfa_smollm2": ["backbone.model_dir=."],
     "matformer": LANGUAGE,
     "flextron": LANGUAGE,
     "flextron_dynamic": LANGUAGE,
@@ -95,10 +99,12 @@ def test_every_file_says_what_it_is(path):
 @pytest.mark.parametrize("name", [p.stem for p in sorted((CONF / "sampler").glob("*.yaml"))])
 def test_every_sampler_stays_in_the_space_and_repeats_itself(net, name):
     node = composed("sampler", name).sampler
-    if name in ("exits", "granularity", "shapes"):  # of networks of equal layers
+    if name in ("exits", "granularity", "resource_balanced", "shapes"):  # of networks of equal layers
         net = build({k: v for k, v in composed("backbone", "llama").backbone.items() if k != "name"})
     if name == "shapes":
         net.space = shape_space(net.space, {4: [0, 1, 2, 3], 2: [0, 3]}, [0.5, 0.75, 1.0], {"heads": 1, "ffn": 8})
+    if name == "resource_balanced":
+        net.space = bits_space(net.space, [2, 3, 4])
     a, b = (build(node, space=net.space, seed=1) for _ in range(2))
     a.attach(net)
     b.attach(net)

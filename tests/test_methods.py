@@ -97,7 +97,7 @@ LANGUAGE = [
     "optim=adamw",
     "optim.clip_norm=null",
 ]
-OF_LANGUAGE = ["soft", "matformer", "amoeba", "flextron", "flextron_dynamic", "nemotron_elastic"]
+OF_LANGUAGE = ["soft", "matformer", "amoeba", "flextron", "flextron_dynamic", "nemotron_elastic", "llm_qfa"]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_methods_train_language_models(choice):
     train_a_little(compose(CONF, [choice, *LANGUAGE]))
 
 
-@pytest.mark.parametrize("criterion", ["l2", "taylor", "wanda", "flap", "minitron"])
+@pytest.mark.parametrize("criterion", ["l2", "taylor", "wanda", "flap", "minitron", "uniql"])
 def test_channels_are_sorted_by_any_criterion_before_a_phase(criterion):
     """Also where the network's resolution is not the data's: a ViT accepts no other."""
     tiny = ["backbone.depth=[2]", "backbone.resolution=[24]", "backbone.patch_size=[8]", "backbone.embed_dim=[96,192]"]
@@ -153,7 +153,12 @@ def test_every_method_names_its_paper_and_its_published_recipe(name):
 
 
 SHAPES = ["method=amoeba", "method.selection.depth=block_influence", "method.selection.batches=1"]
-SAMPLED = {"exits": ["method=spos"], "granularity": ["method=spos"], "shapes": SHAPES}  # of language
+SAMPLED = {  # of language
+    "exits": ["method=spos"],
+    "granularity": ["method=spos"],
+    "resource_balanced": ["method=llm_qfa", "method.batches=1", "sampler.period=6"],
+    "shapes": SHAPES,
+}
 
 
 def draws_of(name, tmp_path, stop=None, checkpoint=None):

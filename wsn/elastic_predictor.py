@@ -175,12 +175,9 @@ class ElasticPredictor:
         Raises:
             WsnError: the front was trained without a router, or its router needs an input: see :meth:`routed`.
         """
-        from wsn.routers.dynamic import SequenceRouter
+        from wsn.routers.grouped import routed_subnet
 
-        router = self._router()
-        if isinstance(router, SequenceRouter):
-            raise WsnError("This router chooses a subnet for each sequence: call predictor.routed(tokens, budget)")
-        return router.route(budget)
+        return routed_subnet(self.net, budget)
 
     @torch.inference_mode()
     def routed(self, tokens: Tensor, budget: float) -> Tensor:
@@ -193,16 +190,10 @@ class ElasticPredictor:
         Raises:
             WsnError: the front was trained without a router.
         """
-        from wsn.routers.grouped import run_routed
+        from wsn.routers.grouped import router_of, run_routed
 
         net: Any = self.net
-        return run_routed(net, self._router(), tokens.to(self.device), budget)[0]
-
-    def _router(self) -> Any:
-        router = getattr(self.net, "router", None)
-        if router is None:
-            raise WsnError("This front was trained without a router: train with method=flextron or nemotron_elastic")
-        return router
+        return run_routed(net, router_of(net), tokens.to(self.device), budget)[0]
 
     def memory_bytes(self) -> int:
         """Return the bytes of all tensors that the members need, each storage once."""

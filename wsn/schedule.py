@@ -12,7 +12,7 @@ Curve = Callable[[float], float]
 """Share of the peak learning rate at a progress in [0, 1]."""
 
 
-IMPORTANCE = ("l1", "l2", "taylor", "wanda", "flap", "minitron")
+IMPORTANCE = ("l1", "l2", "taylor", "wanda", "flap", "minitron", "uniql")
 """How channels can be sorted by importance, see :mod:`wsn.importance`."""
 
 
@@ -30,8 +30,8 @@ class Phase:
         choices: dimension → candidate choices, or ``"top1"``, ``"top2"`` ... for the largest ones;
             dimensions left out have all of theirs.
         order_channels: sort channels by importance before the phase, within the bands of the widths that the
-            phase before trained: true or ``l1`` (OFA), ``l2``, ``taylor``, ``wanda``, ``flap``, ``minitron``, see
-            :mod:`wsn.importance`.
+            phase before trained: true or ``l1`` (OFA), ``l2``, ``taylor``, ``wanda``, ``flap``, ``minitron``,
+            ``uniql``, see :mod:`wsn.importance`.
         fresh_optimizer: forget momentum at the start.
         continue_lr: go on along the learning rate curve of the phase before, which then spans both.
     """

@@ -13,7 +13,7 @@ from torch import nn
 
 import wsn
 from wsn.data.text import TextData
-from wsn.importance import minitron
+from wsn.importance import minitron, uniql
 from wsn.importance.activations import input_moments
 from wsn.importance.named import named_score
 from wsn.losses import IGNORED
@@ -87,6 +87,29 @@ def test_minitron_by_its_definition():
     torch.testing.assert_close(hidden, norms)  # each norm once, though three or two layers read it
 
 
+def test_uniql_by_its_definition():
+    """Ridge leverages of the covariance of each reader's input; a copy of a channel halves what both are worth."""
+    net, batches, seen = make("llama, untied"), [tokens()[0], tokens(2)[0]], {}
+    score = uniql(net.model, batches)
+    for path, part in net.model.named_modules():
+        if path.endswith(("down_proj", "o_proj", "q_proj")):
+            part.register_forward_pre_hook(lambda _, args, path=path: seen.setdefault(path, []).extend(args[0]))
+    with torch.no_grad():
+        for x in batches:
+            net.model(x)
+    for path, inputs in seen.items():
+        covariance = sum(x.T @ x for x in inputs) / 5
+        expected = torch.diag(covariance @ torch.linalg.inv(covariance + torch.eye(len(covariance))))
+        torch.testing.assert_close(score(path), expected, rtol=1e-3, atol=1e-4)
+    layer = "model.layers.1"
+    assert not score(f"{layer}.self_attn.k_proj").any()  # reads what q_proj reads
+    groups = score(f"{layer}.self_attn.o_proj").view(2, -1).sum(1)
+    torch.testing.assert_close(score.units(f"{layer}.self_attn.o_proj", 1, 2, 16), groups)
+    twins = uniql(nn.Linear(3, 1), [torch.randn(50, 1, 1).repeat(1, 1, 3) * torch.tensor([9.0, 9.0, 0.0])])("")
+    assert twins[:2].tolist() == pytest.approx([0.5, 0.5], abs=0.01)
+    assert twins[2] == 0
+
+
 def test_moments_are_streamed_exactly():
     """One number a channel, the same in any number of batches, where the mean is a thousand times the spread."""
     torch.manual_seed(0)
@@ -102,7 +125,7 @@ def test_moments_are_streamed_exactly():
     assert parts.mean.shape == parts.deviation.shape == (4,)
 
 
-@pytest.mark.parametrize("criterion", ["wanda", "flap", "minitron"])
+@pytest.mark.parametrize("criterion", ["wanda", "flap", "minitron", "uniql"])
 def test_padding_counts_nowhere(criterion):
     net = make("llama, tied")
     x, labels = tokens(2, 8)

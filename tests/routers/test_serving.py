@@ -14,7 +14,11 @@ from wsn.config import build, build_group, compose
 from wsn.export.elastic import save_elastic
 from wsn.methods.base import RoleLoss
 from wsn.methods.routed import Routed
+from wsn.pareto import read_csv
 from wsn.routers.grouped import run_routed
+from wsn.run.known import subnet_specs
+from wsn.run.load import load_supernet
+from wsn.run.train import train
 from wsn.samplers.base import Draw
 from wsn.schedule import Phase
 
@@ -60,6 +64,22 @@ def test_a_front_without_a_router(tmp_path):
     _, predictor = exported(tmp_path, "soft")
     with pytest.raises(wsn.WsnError, match="method=flextron"):
         predictor.route(0.5)
+
+
+@pytest.mark.slow
+def test_a_budget_names_the_routers_subnet_of_a_run(tmp_path):
+    lengths = [f"method.phases.{i}.epochs=1" for i in range(3)]
+    sizes = ["data.images_per_epoch=8", "data.val_size=8", "data.batch_size=4", "evaluation.panel=0"]
+    overrides = ["method=flextron", "data=shakespeare", "backbone=llama", *(f"backbone.{s}" for s in SIZES[1:])]
+    train(compose(CONF, [*overrides, *sizes, *lengths, f"paths.run_dir={tmp_path}"]))
+    router = load_supernet(tmp_path).router
+    for budget in (0.6, 1.0):
+        (found,) = subnet_specs(tmp_path, f"route@{budget}")
+        assert found == router.route(budget).to_json()
+    rows = {row["kind"]: row for row in read_csv(tmp_path / "subnets.csv") if row["split"] == "test"}
+    named = {row["arch"] for kind, row in rows.items() if kind.startswith("budget_")}
+    assert named  # what the router chooses is evaluated, where it is none of the named subnets
+    assert named <= {router.route(budget).to_json() for budget in (0.5, 0.75, 1.0)}
 
 
 @pytest.mark.parametrize("at_start", [True, False])

@@ -24,6 +24,9 @@ from wsn.space import SearchSpace
 from wsn.subnet import Subnet
 from wsn.supernet import Choice, Segment, Supernet
 
+PER_LAYER = ("heads", "ffn", "bits")
+"""What a layer's choices are beside the hidden size; bits, where a method has added them."""
+
 
 class CausalLMSupernet(Supernet):
     """A causal language model of transformers with elastic layers, hidden size, heads and FFN.
@@ -131,9 +134,9 @@ class CausalLMSupernet(Supernet):
         return lambda hidden: lm_head(norm(hidden))
 
     def blocks(self, subnet: Subnet) -> dict[str, Choice]:
-        embed, heads, ffn = subnet["embed_dim"], subnet["heads"], subnet["ffn"]
+        embed, values = subnet["embed_dim"], [subnet[name] for name in PER_LAYER if name in subnet]
         path = f"{self.kind.base}.{self.kind.layers}"
-        return {f"{path}.{at}": (embed, heads[at], ffn[at]) for _, _, at in self.space.kept(subnet)}
+        return {f"{path}.{at}": (embed, *(v[at] for v in values)) for _, _, at in self.space.kept(subnet)}
 
     def outside(self, subnet: Subnet) -> Choice:
         return (subnet["embed_dim"],)
@@ -143,12 +146,12 @@ class CausalLMSupernet(Supernet):
         if not path:
             return product(d["embed_dim"].choices[0])
         at = int(path.rpartition(".")[2])
-        return product(d["embed_dim"].choices[0], d["heads"].choices[at], d["ffn"].choices[at])
+        return product(d["embed_dim"].choices[0], *(d[name].choices[at] for name in PER_LAYER if name in d))
 
     def widths(self, path: str, choice: Choice) -> dict[Coupling, int]:
         if not path:
             return {self.kind.outside: choice[0]}
-        embed, heads, ffn = choice
+        embed, heads, ffn = choice[:3]
         return {self.kind.inside: embed, self.kind.heads: heads // self.kind.group, self.kind.ffn: ffn}
 
     def narrow(self, path: str, choice: Choice) -> nn.Module:

@@ -34,7 +34,8 @@ class WeightBytes(CostModel):
     """Bytes of the extracted subnet's parameters.
 
     Args:
-        bits: of each parameter, e.g. 8 for int8.
+        bits: of each parameter, e.g. 8 for int8. Codes of elastic bit-widths count as packed, their scales and zeros as
+            ``bits`` each.
     """
 
     label, scale = "weights (MB)", 1e-6
@@ -43,7 +44,8 @@ class WeightBytes(CostModel):
         self.bits = bits
 
     def __call__(self, net: Supernet, subnet: Subnet) -> float:
-        return cost(net, subnet).params * self.bits / 8
+        saved = sum(p.saved_bits(net, subnet, self.bits) for p in net.providers)  # type: ignore[operator]
+        return (cost(net, subnet).params * self.bits - saved) / 8
 
     def part(self, part: Part) -> float:
         return part.params * self.bits / 8

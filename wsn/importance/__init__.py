@@ -5,8 +5,8 @@ is as important as the layers that read it find it; :meth:`wsn.supernet.Supernet
 important whole layers are is in :mod:`wsn.importance.layers`, which layers to keep in :mod:`wsn.importance.depth`.
 """
 
-from wsn.importance.activations import flap, minitron, wanda
+from wsn.importance.activations import flap, minitron, uniql, wanda
 from wsn.importance.gradients import taylor
 from wsn.importance.weights import Score, magnitude
 
-__all__ = ["Score", "flap", "magnitude", "minitron", "taylor", "wanda"]
+__all__ = ["Score", "flap", "magnitude", "minitron", "taylor", "uniql", "wanda"]

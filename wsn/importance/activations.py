@@ -117,6 +117,49 @@ def minitron(model: nn.Module, batches: Iterable[Any]) -> Score:
     return Score(lambda path: torch.zeros_like(squares[path]) if path in repeated else squares[path].sqrt(), norm=2)
 
 
+def uniql(model: nn.Module, batches: Iterable[Any], ridge: float = 1.0) -> Score:
+    """Score a channel by its ridge leverage: the diagonal of C (C + λI)⁻¹, with C = Σ x xᵀ of the inputs of its reader.
+
+    A channel that others can stand for has a small one. Layers that read the same tensor (query, key and value) count
+    once. Memory: the square of the channels for each layer.
+
+    Args:
+        model: the largest network, in evaluation mode.
+        batches: a few batches.
+        ridge: λ; C is the mean over sequences.
+
+    Source: UniQL, Chiang et al. 2025, arXiv:2512.03383; released code ``compress_helpers.py``, of FFN neurons.
+    Differs: whole groups of query heads with their key and value head are ranked, by the sum of their channels'
+    leverages. The released code narrows all heads instead: it rotates value and output by an SVD and prunes pairs of
+    query and key channels, and the networks of transformers have no heads whose values are narrower than their keys.
+    """
+    sums: dict[str, Tensor] = {}
+    sequences: dict[str, int] = {}
+    repeated: set[str] = set()
+    last: Any = None
+
+    def see(path: str, x: Tensor, keep: Tensor | None) -> None:
+        nonlocal last
+        if x is last:
+            repeated.add(path)
+            return
+        last = x
+        x = _positions(model.get_submodule(path), x)
+        rows = x.flatten(0, 1) if keep is None else x[keep]
+        sums[path] = sums.get(path, 0) + rows.T @ rows
+        sequences[path] = sequences.get(path, 0) + len(x)
+
+    def score(path: str) -> Tensor:
+        if path in repeated:
+            return torch.zeros_like(weight_of(model.get_submodule(path))[0])
+        damped = (sums[path] / sequences[path]).double()
+        damped.diagonal().add_(ridge)
+        return (1 - ridge * torch.linalg.inv(damped).diagonal()).clamp(min=0).float()  # C (C + λI)⁻¹ = I − λ (C + λI)⁻¹
+
+    observe_inputs(model, batches, see)
+    return Score(score)
+
+
 def input_moments(model: nn.Module, batches: Iterable[Any]) -> dict[str, Moments]:
     """Return the moments of the inputs of each layer that mixes channels."""
     moments: dict[str, Moments] = {}

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from wsn.errors import WsnError, listed
 from wsn.images import at_resolution
-from wsn.importance import Score, flap, magnitude, minitron, taylor, wanda
+from wsn.importance import Score, flap, magnitude, minitron, taylor, uniql, wanda
 from wsn.schedule import IMPORTANCE
 from wsn.supernet import Supernet
 
@@ -40,6 +40,6 @@ def named_score(
     else:
         largest = net.space.max()
         seen = ((at_resolution(x, largest), labels) for x, labels in batches)
-        score = {"wanda": wanda, "flap": flap, "minitron": minitron}[name](net.model, seen)
+        score = {"wanda": wanda, "flap": flap, "minitron": minitron, "uniql": uniql}[name](net.model, seen)
     net.model.train(training)
     return score

@@ -150,7 +150,7 @@ class Selection:
         return Selected({int(n): layers for n, layers in keep.items()}, **stored)
 
     def _select(self, net: Supernet) -> None:
-        with _placed(net) as device:
+        with placed(net) as device:
             loader = islice(self.data.val_dataloader(), self.settings.batches)
             batches = [(inputs.to(device), labels.to(device)) for inputs, labels in loader]
             depth, width = self._places(net, batches)
@@ -168,8 +168,8 @@ class Selection:
     def _places(self, net: Supernet, batches: Sequence[Batch]) -> tuple[Path, Path]:
         """Return the files of layers and channels in the cache."""
         of_layers = repr((self._of_layers(), self.measure))
-        depth = self.cache / _fingerprint(net, batches, of_layers) / DEPTH
-        width = self.cache / _fingerprint(net, batches, self.settings.width) / WIDTH
+        depth = self.cache / fingerprint(net, batches, of_layers) / DEPTH
+        width = self.cache / fingerprint(net, batches, self.settings.width) / WIDTH
         for path in (depth, width):
             path.parent.mkdir(parents=True, exist_ok=True)
         return depth, width
@@ -217,7 +217,7 @@ class Selection:
 
 
 @contextmanager
-def _placed(net: Supernet) -> Iterator[torch.device]:
+def placed(net: Supernet) -> Iterator[torch.device]:
     """Put a network in evaluation mode, on the GPU if there is one, while it is measured."""
     training, home = net.training, next(net.parameters()).device
     gpu = torch.cuda.is_available()
@@ -230,7 +230,7 @@ def _placed(net: Supernet) -> Iterator[torch.device]:
         net.train(training)
 
 
-def _fingerprint(net: Supernet, batches: Sequence[Batch], settings: str) -> str:
+def fingerprint(net: Supernet, batches: Sequence[Batch], settings: str) -> str:
     """Return a name for these weights, this text and these settings."""
     digest = hashlib.sha256(settings.encode())
     for name, tensor in net.model.state_dict().items():

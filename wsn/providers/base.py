@@ -35,6 +35,10 @@ class Provider(nn.Module):
         """Return how many parameters more an extracted subnet has; zeros that a configuration asks for do not count."""
         return 0
 
+    def saved_bits(self, net: Any, subnet: Subnet, bits: int) -> int:
+        """Return by how many bits an extracted subnet is smaller than with ``bits`` for each parameter."""
+        return 0
+
     def permute(self, order: Any) -> None:
         """Refuse to follow permuted channels.
 

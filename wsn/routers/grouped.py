@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from wsn.backbones.causal_lm import CausalLMSupernet
+from wsn.errors import WsnError
 from wsn.routers.dynamic import SequenceRouter, TokenRouter
 from wsn.subnet import Subnet
 
@@ -34,6 +35,30 @@ class TokenFFN(nn.Module):
             if len(at):
                 out = out.index_copy(0, at, ffn(flat[at].unsqueeze(0)).squeeze(0))
         return out.view_as(x)
+
+
+def router_of(net: nn.Module) -> Any:
+    """Return the router of a supernet.
+
+    Raises:
+        WsnError: it was trained without one.
+    """
+    router = getattr(net, "router", None)
+    if router is None:
+        raise WsnError("This supernet was trained without a router: train with method=flextron or nemotron_elastic")
+    return router
+
+
+def routed_subnet(net: nn.Module, budget: float) -> Subnet:
+    """Return the subnet that a supernet's router chooses for a budget, a share of the largest's cost.
+
+    Raises:
+        WsnError: there is no router, or it chooses a subnet for each sequence.
+    """
+    router = router_of(net)
+    if isinstance(router, SequenceRouter):
+        raise WsnError("This router chooses a subnet for each sequence: call wsn.ElasticPredictor(...).routed(...)")
+    return router.route(budget)
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """What a run and its searches have found out about subnets; pure Python."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +40,20 @@ def known_rows(folder: str | Path, search: str | None = None, every: bool = Fals
 
 
 def check_spec(spec: Any) -> None:
-    """Check the constraints of ``best@...``.
+    """Check the constraints of ``best@...`` and ``mix@...``, the rate of ``sorted@...`` and budget of ``route@...``.
 
     Raises:
         WsnError: they cannot be read.
     """
-    if isinstance(spec, str) and spec.startswith("best@"):
-        Constraint.parse_all(spec.removeprefix("best@"))
+    name, _, budget = spec.partition("@") if isinstance(spec, str) else ("", "", "")
+    if name == "best" or name == "mix":
+        constraints = Constraint.parse_all(budget)
+        if name == "mix" and not constraints:
+            raise WsnError(f"subnet=mix needs a budget, e.g. mix@params<=60e6. Received {spec!r}")
+    if name == "sorted" and not re.fullmatch(r"0?\.\d+|0", budget):
+        raise WsnError(f"subnet=sorted needs the share that is pruned, e.g. sorted@0.3. Received {spec!r}")
+    if name == "route" and not re.fullmatch(r"0?\.\d*[1-9]\d*|1(\.0*)?", budget):
+        raise WsnError(f"subnet=route needs a share of the largest's cost, e.g. route@0.5. Received {spec!r}")
 
 
 def subnet_specs(folder: str | Path, spec: Any, search: str | None = None) -> list[str]:
@@ -53,7 +61,8 @@ def subnet_specs(folder: str | Path, spec: Any, search: str | None = None) -> li
 
     Args:
         folder: the run folder.
-        spec: ``best``, ``best@<constraints>``, ``front``, an id, or what ``find`` takes itself.
+        spec: ``best``, ``best@<constraints>``, ``front``, an id, ``mix@<constraints>``, ``sorted@<rate>`` or
+            ``route@<budget>`` (see :func:`wsn.run.chosen.subnet_by_rule`), or what ``find`` takes itself.
         search: see :func:`known_rows`.
 
     Raises:
@@ -61,6 +70,11 @@ def subnet_specs(folder: str | Path, spec: Any, search: str | None = None) -> li
     """
     if not isinstance(spec, str):
         return [json.dumps(spec)]
+    if spec.partition("@")[0] in ("mix", "sorted", "route"):
+        check_spec(spec)
+        from wsn.run.chosen import subnet_by_rule  # imports torch
+
+        return [subnet_by_rule(folder, spec).to_json()]
     if spec == "front" or spec.partition("@")[0] == "best":
         return [row["arch"] for row in choose(known_rows(folder, search), spec)]
     if spec in ("largest", "smallest", "middle") or spec.lstrip().startswith("{") or spec.endswith(".json"):
@@ -69,8 +83,8 @@ def subnet_specs(folder: str | Path, spec: Any, search: str | None = None) -> li
     if not found:
         raise WsnError(
             f"subnet={spec}: not the id of an evaluated subnet. Allowed are an id of {folder}'s searches or "
-            "subnets.csv, best, best@macs<=2e8, front, largest, smallest, middle, a .json file, or choices such as "
-            "'{depth: 2}'"
+            "subnets.csv, best, best@macs<=2e8, front, mix@params<=6e7, sorted@0.3, route@0.5, largest, smallest, "
+            "middle, a .json file, or choices such as '{depth: 2}'"
         )
     return found[:1]
 

@@ -79,7 +79,7 @@ def make_module(cfg: DictConfig) -> SupernetModule:
         clip_value=cfg.optim.clip_value,
         accumulate=cfg.optim.accumulate,
         channels_last=cfg.channels_last,
-        init=not cfg.backbone.get("pretrained"),
+        init=not (cfg.backbone.get("pretrained") or cfg.resume),
     )
 
 
