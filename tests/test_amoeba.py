@@ -175,7 +175,11 @@ def test_a_shape_is_fine_tuned_alone_from_its_merged_weights(tmp_path):
     net, run = load_supernet(cfg.paths.run_dir), cfg.paths.run_dir
     subnet = net.space.subnet(depth=3, width=0.625)
     start = ["method=finetune", f"run={run}", "subnet={depth: 3, width: 0.625}", "optim=adamw"]
-    alone = adopt_run(compose(CONF, [*start, f"paths.run_dir={tmp_path}/alone", "method.phases.0.lr=0.001"]))
+    alone = adopt_run(
+        compose(
+            CONF, [*start, f"paths.run_dir={tmp_path}/alone", "method.phases.0.lr=0.001", "method.phases.0.epochs=1"]
+        )
+    )
     OmegaConf.resolve(alone)
     module = make_module(alone)
     load_start(alone, module)
