@@ -102,7 +102,7 @@ def test_what_was_written_into_is_computed_again():
         def forward(self, x):
             return x.mul_(2)
 
-    from wsn.methods.base import Standalone
+    from wsn.methods.plain import Standalone
 
     net = Standalone(SMALL["mobilenet"](), SMALL["mobilenet"]().space.min())
     views = [nn.Sequential(nn.Linear(2, 2), Careless()) for _ in range(2)]

@@ -9,7 +9,7 @@ from timm.models.mobilenetv3 import MobileNetV3
 from torch import nn
 
 import wsn
-from wsn.methods.base import Standalone
+from wsn.methods.plain import Standalone
 
 
 def same(a, b):

@@ -98,15 +98,13 @@ def minitron(model: nn.Module, batches: Iterable[Any]) -> Score:
     query heads within a group.
     """
     squares: dict[str, Tensor] = {}
-    repeated: set[str] = set()
-    last: Any = None
+    seen = _Readers()
 
     def see(path: str, x: Tensor, keep: Tensor | None) -> None:
-        nonlocal last
-        if x is last:
-            repeated.add(path)
-        last = x
-        magnitudes = _positions(model.get_submodule(path), x).abs()
+        leaf = model.get_submodule(path)
+        if seen.again(path, leaf, x):
+            return
+        magnitudes = _positions(leaf, x).abs()
         if keep is None:
             means = magnitudes.mean(1)
         else:
@@ -114,7 +112,7 @@ def minitron(model: nn.Module, batches: Iterable[Any]) -> Score:
         squares[path] = squares.get(path, 0) + means.square().sum(0)
 
     observe_inputs(model, batches, see)
-    return Score(lambda path: torch.zeros_like(squares[path]) if path in repeated else squares[path].sqrt(), norm=2)
+    return Score(seen.once(lambda path: squares[path].sqrt()), norm=2)
 
 
 def uniql(model: nn.Module, batches: Iterable[Any], ridge: float = 1.0) -> Score:
@@ -135,29 +133,44 @@ def uniql(model: nn.Module, batches: Iterable[Any], ridge: float = 1.0) -> Score
     """
     sums: dict[str, Tensor] = {}
     sequences: dict[str, int] = {}
-    repeated: set[str] = set()
-    last: Any = None
+    seen = _Readers()
 
     def see(path: str, x: Tensor, keep: Tensor | None) -> None:
-        nonlocal last
-        if x is last:
-            repeated.add(path)
+        leaf = model.get_submodule(path)
+        if seen.again(path, leaf, x):
             return
-        last = x
-        x = _positions(model.get_submodule(path), x)
+        x = _positions(leaf, x)
         rows = x.flatten(0, 1) if keep is None else x[keep]
         sums[path] = sums.get(path, 0) + rows.T @ rows
         sequences[path] = sequences.get(path, 0) + len(x)
 
-    def score(path: str) -> Tensor:
-        if path in repeated:
-            return torch.zeros_like(weight_of(model.get_submodule(path))[0])
+    def leverage(path: str) -> Tensor:
         damped = (sums[path] / sequences[path]).double()
         damped.diagonal().add_(ridge)
         return (1 - ridge * torch.linalg.inv(damped).diagonal()).clamp(min=0).float()  # C (C + λI)⁻¹ = I − λ (C + λI)⁻¹
 
     observe_inputs(model, batches, see)
-    return Score(score)
+    return Score(seen.once(leverage))
+
+
+class _Readers:
+    """Tells layers that read the same tensor as the one before, so that it counts once."""
+
+    def __init__(self) -> None:
+        self._zeros: dict[str, Tensor] = {}
+        self._last: Tensor | None = None
+
+    def again(self, path: str, leaf: nn.Module, x: Tensor) -> bool:
+        """Tell whether the layer before read the same input."""
+        if x is self._last:
+            self._zeros[path] = torch.zeros_like(_positions(leaf, x)[0, 0])
+            return True
+        self._last = x
+        return False
+
+    def once(self, score: Callable[[str], Tensor]) -> Callable[[str], Tensor]:
+        """Return scores by path (C,) that are zero where the input has counted before."""
+        return lambda path: self._zeros[path] if path in self._zeros else score(path)
 
 
 def input_moments(model: nn.Module, batches: Iterable[Any]) -> dict[str, Moments]:

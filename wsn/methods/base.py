@@ -274,36 +274,6 @@ def set_dropout(module: nn.Module, on: bool) -> None:
             part.p = 0.0
 
 
-class Standalone(Supernet):
-    """One subnet as a network of its own, in the clothes of a supernet whose space has that one member.
-
-    Args:
-        net: where the architecture comes from.
-        subnet: which member.
-    """
-
-    def __init__(self, net: Supernet, subnet):
-        super().__init__(net.extract(subnet).requires_grad_(True), net.space.only(subnet), net.in_chans, [])
-        self.family = type(net)
-        """What knows how such networks are run."""
-        self.known_costs = {self.space.max(): cost(net, subnet)}
-
-    def predict(self, view, inputs, subnet):
-        return self.family.predict(self, view, inputs, subnet)
-
-    def example(self, subnet):
-        return self.family.example(self, subnet)
-
-    def blocks(self, subnet):
-        return {}
-
-    def segments(self, subnet):
-        return [("network", ())]
-
-    def segment(self, name, choice):
-        return self.model
-
-
 def _one_of(key: str, value: str, allowed: Sequence[str]) -> None:
     if value not in allowed:
         raise WsnError(f"{key} must be one of {listed(allowed)}. Received {value!r}")

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from wsn.methods.base import Method, Standalone
+from wsn.cost import cost
+from wsn.methods.base import Method
 from wsn.supernet import Supernet
 
 
@@ -24,3 +25,33 @@ class Plain(Method):
         """Return a network that is only the subnet: kernels of its own size, no kernel matrices."""
         net = super().prepare(net) if self.of is None else self.of.prepare(net)
         return Standalone(net, net.space.find(self.subnet))
+
+
+class Standalone(Supernet):
+    """One subnet as a network of its own, in the clothes of a supernet whose space has that one member.
+
+    Args:
+        net: where the architecture comes from.
+        subnet: which member.
+    """
+
+    def __init__(self, net: Supernet, subnet):
+        super().__init__(net.extract(subnet).requires_grad_(True), net.space.only(subnet), net.in_chans, [])
+        self.family = type(net)
+        """What knows how such networks are run."""
+        self.known_costs = {self.space.max(): cost(net, subnet)}
+
+    def predict(self, view, inputs, subnet):
+        return self.family.predict(self, view, inputs, subnet)
+
+    def example(self, subnet):
+        return self.family.example(self, subnet)
+
+    def blocks(self, subnet):
+        return {}
+
+    def segments(self, subnet):
+        return [("network", ())]
+
+    def segment(self, name, choice):
+        return self.model
