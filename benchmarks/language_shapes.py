@@ -1,7 +1,7 @@
 """Speed and memory of the evaluated subnets of a language model's run, each extracted.
 
-``python benchmarks/language_shapes.py RUN``. Tokens per second of a prompt and of generating one after another, the bytes of weights and of the cache of keys and
-values. Ratios are to the largest subnet, which is measured beside each.
+``python benchmarks/language_shapes.py RUN``. Tokens per second of a prompt and of generating one after another, the
+bytes of weights and of the cache of keys and values. Ratios are to the largest subnet, which is measured beside each.
 """
 
 import sys
