@@ -36,10 +36,10 @@ SMALL = [
     "data.images_per_epoch=16",
     "data.batch_size=4",
     "data.val_size=8",
-    "data.eval_batch_size=4",
+    "data.eval_batch_size=32",
     "data.sequence_length=16",
     "sampler.period=6",
-    "method.batches=2",
+    "method.batches=1",
     "method.rank=4",
     "method.phases.0.epochs=2",
     "evaluation.panel=2",
@@ -161,7 +161,7 @@ def test_it_takes_a_language_model(tmp_path):
 def test_a_run_and_what_follows(tmp_path, monkeypatch):
     """Train, resume, evaluate, search within bytes, export; nothing but the first rounds weights."""
     lines = [f"What dreams may come, {n} times over, must give us pause." for n in range(200)]
-    for name, part in (("train", lines[:150]), ("test", lines[150:])):
+    for name, part in (("train", lines[:190]), ("test", lines[190:])):
         (tmp_path / f"{name}.txt").write_text(" ".join(part))
     text = [f"data.{name}={tmp_path}/{name}.txt" for name in ("train", "test")]
     train(config(tmp_path, *text, "trainer.max_epochs=1"))
