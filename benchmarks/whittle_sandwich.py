@@ -1,6 +1,6 @@
 """whittle's sandwich on the shapes, texts and tokens of sweeps/language_small.sh: what AmoebaLLM is compared with.
 
-python benchmarks/whittle_sandwich.py RUN TEXT   (pip install whittle litgpt)
+python benchmarks/whittle_sandwich.py RUN TEXT   (pip install whittle==0.6.0 litgpt syne-tune==0.13.0)
 
 RUN is a run folder of method=amoeba, whose model, training batches and named shapes are taken; TEXT the folder that
 sweeps/language_text.py wrote. Trains whittle's own supernet (litgpt's GPT with the same weights) by its own

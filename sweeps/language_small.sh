@@ -40,12 +40,12 @@ job magnitude method.selection.width=l1 method.compensate=false
 # Layers alone and channels alone, without training: 80, 65 and 50 % of the parameters are 22, 17 and 11 layers of 30.
 layers='evaluation.named={largest:largest,large:{depth:22},middle:{depth:17},smallest:{depth:11}}'
 job layers_only "${untrained[@]}" method.selection.depth=block_influence method.selection.min_depth=11 'method.width=[1.0]' \
-    sampler.roles='[max]' method.phases.0.roles='[max]' "~evaluation.named" "+$layers"
+    sampler.roles='[max]' "~evaluation.named" "+$layers"
 channels='evaluation.named={largest:largest,large:{width:0.75},middle:{width:0.55},smallest:{width:0.37}}'
 for score in flap l1; do
     job "channels_only_$score" "${untrained[@]}" method.selection.depth=block_influence method.selection.min_depth=30 \
         'method.width=[0.37,0.55,0.75,1.0]' method.selection.width="$score" method.compensate="$([ $score = flap ] && echo true || echo false)" \
-        sampler.roles='[max]' method.phases.0.roles='[max]' "~evaluation.named" "+$channels"
+        sampler.roles='[max]' "~evaluation.named" "+$channels"
 done
 
 for shape in 'large {depth:25,width:0.875}' 'middle {depth:23,width:0.75}' 'smallest smallest'; do
