@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from wsn.cost import cost
 from wsn.images import at_resolution
 from wsn.losses import counted
-from wsn.methods.base import set_dropout
+from wsn.methods.base import Method, set_dropout
 from wsn.metrics import SubnetMetrics
 from wsn.prefix import SharedPrefixes, prefix_order
 from wsn.subnet import Subnet
@@ -42,6 +42,13 @@ def candidates(net: Supernet, named: Mapping[str, Any], panel: int, seed: int = 
     result = [Candidate(name, subnet) for subnet, name in reversed(list(chosen.items()))]
     result += [Candidate("random", s) for s in spread(net, panel, Random(seed), pool) if s not in chosen]
     return result
+
+
+def with_method(chosen: Sequence[Candidate], method: Method, net: Supernet) -> list[Candidate]:
+    """Return the chosen subnets and those that the method chooses, as a router does, if they are not among them."""
+    taken = {c.subnet for c in chosen}
+    found = {subnet: name for name, subnet in method.chosen(net).items() if subnet not in taken}
+    return [*chosen, *(Candidate(name, subnet) for subnet, name in found.items())]
 
 
 def spread(net: Supernet, count: int, rng: Random, pool: int) -> list[Subnet]:

@@ -16,6 +16,7 @@ from wsn.methods.base import RoleLoss
 from wsn.methods.routed import Routed
 from wsn.pareto import read_csv
 from wsn.routers.grouped import run_routed
+from wsn.run.evaluate import evaluate_run
 from wsn.run.known import subnet_specs
 from wsn.run.load import load_supernet
 from wsn.run.train import train
@@ -79,6 +80,8 @@ def test_a_budget_names_the_routers_subnet_of_a_run(tmp_path):
     rows = {row["kind"]: row for row in read_csv(tmp_path / "subnets.csv") if row["split"] == "test"}
     named = {row["arch"] for kind, row in rows.items() if kind.startswith("budget_")}
     assert named  # what the router chooses is evaluated, where it is none of the named subnets
+    again = evaluate_run(compose(CONF, [f"run={tmp_path}", "panel=0"], "evaluate"))
+    assert {(row["kind"], row["arch"]) for row in again} == {(kind, row["arch"]) for kind, row in rows.items()}
     assert named <= {router.route(budget).to_json() for budget in (0.5, 0.75, 1.0)}
 
 

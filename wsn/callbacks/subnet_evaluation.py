@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from wsn.callbacks.common import averages, epoch_of, hooks, log_values
-from wsn.evaluation import Candidate, candidates, evaluate, row
+from wsn.evaluation import Candidate, candidates, evaluate, row, with_method
 from wsn.logging.progress import progress_bar
 from wsn.logging.results import print_results, read_results, write_results
 from wsn.module import SupernetModule
@@ -91,7 +91,7 @@ class SubnetEvaluation(Callback):
         batches = data.calibration_batches() if self.calibrate else None
         epoch = epoch_of(trainer)
         phase = module.method.phases[phase_at(module.method.phases, epoch)[0]].name
-        chosen = [*self.chosen, *self._by_method(module)]
+        chosen = with_method(self.chosen, module.method, module.supernet)
         mine = chosen[trainer.global_rank :: trainer.world_size]
         net = next(iter(averages(trainer)), module.supernet)
         with progress_bar(len(mine) * len(loader), f"Evaluating {split}", trainer.is_global_zero) as advance:
@@ -111,12 +111,6 @@ class SubnetEvaluation(Callback):
             write_results(self.folder, self.rows)
             self._announce(trainer, module, rows, split)
         return rows
-
-    def _by_method(self, module: SupernetModule) -> list[Candidate]:
-        """Return the subnets that the method chooses, e.g. a router's, if they are not chosen anyway."""
-        taken = {c.subnet for c in self.chosen}
-        found = {s: name for name, s in module.method.chosen(module.supernet).items() if s not in taken}
-        return [Candidate(name, subnet) for subnet, name in found.items()]
 
     def _gather(self, trainer: L.Trainer, chosen: list[Candidate], rows: list[Row]) -> list[Row]:
         if trainer.world_size == 1:

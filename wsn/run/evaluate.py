@@ -6,8 +6,8 @@ from typing import Any
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from omegaconf import DictConfig
 
-from wsn.config import plain
-from wsn.evaluation import Candidate, candidates, row
+from wsn.config import build, plain
+from wsn.evaluation import Candidate, candidates, row, with_method
 from wsn.logging.console import quiet
 from wsn.logging.progress import progress_bar
 from wsn.logging.results import print_results
@@ -46,5 +46,6 @@ def evaluate_run(cfg: DictConfig) -> list[dict[str, Any]]:
 
 def _chosen(cfg: DictConfig, net: Supernet, saved: DictConfig, folder: Path) -> list[Candidate]:
     if cfg.subnet is None:
-        return candidates(net, saved.evaluation.named, cfg.panel, saved.evaluation.seed)
+        chosen = candidates(net, saved.evaluation.named, cfg.panel, saved.evaluation.seed)
+        return with_method(chosen, build(saved.method), net)
     return [Candidate("given", net.space.find(spec)) for spec in subnet_specs(folder, plain(cfg.subnet))]
