@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # One pretrained language model at 100, 80, 65 and 50 % of its parameters: AmoebaLLM, each of its parts left out, shapes
-# without training and alone, whittle's sandwich; the same tokens for all. Then a table and a picture.
+# without training and alone, Flextron, whittle's sandwich; and at 2, 3 and 4 bits. The same tokens for all. Then a table and
+# a picture.
 # bash sweeps/language_small.sh MODEL_DIR: of SmolLM2-135M about two hours on two cores; the same command goes on.
 set -euo pipefail
-model=$(realpath "${1:?the folder of a Llama checkpoint}")
+checkpoint=$(realpath "${1:?the folder of a Llama checkpoint}")
 cd "$(dirname "$0")/.."
 text=outputs/text out=outputs/family tokens=256 steps="${STEPS:-48}"
 [ -e "$text/python.txt" ] || python sweeps/language_text.py "$text"
-family=(experiment=amoeba_smollm2 backbone.model_dir="$model" data.train="$text/train" data.test="$text/shakespeare.txt"
-    data.sequence_length="$tokens" data.batch_size=1 data.eval_batch_size=4 data.val_size=16
-    data.images_per_epoch="$steps" optim.accumulate=1 method.phases.0.epochs=1 method.phases.0.lr=1e-3
-    method.selection.batches=1 'method.width=[0.5,0.625,0.75,0.875,1.0]' evaluation.panel=0
+model=(backbone.model_dir="$checkpoint" data.train="$text/train" data.test="$text/shakespeare.txt" data.batch_size=1
+    data.sequence_length="$tokens" data.eval_batch_size=4 data.val_size=16 optim.accumulate=1 evaluation.panel=0)
+family=(experiment=amoeba_smollm2 "${model[@]}" data.images_per_epoch="$steps" method.phases.0.epochs=1
+    method.phases.0.lr=1e-3 method.selection.batches=1 'method.width=[0.5,0.625,0.75,0.875,1.0]'
     'evaluation.named={largest:largest,middle:{depth:23,width:0.75},smallest:smallest}'
     '+evaluation.named.large={depth:25,width:0.875}')
 
@@ -55,6 +56,14 @@ for shape in 'large {depth:25,width:0.875}' 'middle {depth:23,width:0.75}' 'smal
         method.label_smoothing=0 method.phases.0.epochs=1 method.phases.0.lr=1e-4 paths.run_dir="$out/alone_$name"
     measure "alone_$name" shakespeare python
 done
+[ -e "$out/flextron/checkpoints/last.ckpt" ] || python train.py experiment=flextron_llama "${model[@]}" \
+    'sampler.budgets=[0.5,0.65,0.8,1.0]' data.images_per_epoch=$((steps / 3)) paths.run_dir="$out/flextron" \
+    method.phases.{0,1,2}.epochs=1
+measure flextron shakespeare python
+[ -e "$out/llm_qfa/checkpoints/last.ckpt" ] || python train.py experiment=llm_qfa_smollm2 "${model[@]}" \
+    data.images_per_epoch="$steps" method.phases.0.epochs=1 sampler.period="$steps" method.batches=1 \
+    paths.run_dir="$out/llm_qfa"
+measure llm_qfa shakespeare python
 if python -c 'import whittle, litgpt' 2> /dev/null; then
     [ -e "$out/whittle/python.csv" ] || python benchmarks/whittle_sandwich.py "$out/amoeba" "$text"
 fi
