@@ -13,6 +13,7 @@ from wsn.pareto import read_csv
 
 TEXTS = {"shakespeare": "Hamlet", "python": "Python source"}
 SHARES = (1.0, 0.8, 0.65, 0.5)
+NEAR = 0.04
 NAMES = {
     "amoeba": "AmoebaLLM",
     "one_lora": "… one LoRA for SMoL",
@@ -46,8 +47,8 @@ def read(folder: Path, name: str) -> dict[str, dict[float, float]]:
     texts: dict[str, dict[float, float]] = {}
     for text in TEXTS:
         rows = [row for path in paths if (path / f"{text}.csv").exists() for row in read_csv(path / f"{text}.csv")]
-        by_share = {min(SHARES, key=lambda s: abs(s - row["params"] / full)): row["perplexity"] for row in rows}
-        texts[text] = dict(sorted(by_share.items()))
+        near = ((share, row) for row in rows for share in SHARES if abs(share - row["params"] / full) < NEAR)
+        texts[text] = {share: row["perplexity"] for share, row in sorted(near, key=lambda pair: pair[0])}
     return texts
 
 
