@@ -15,11 +15,9 @@ family=(experiment=amoeba_smollm2 "${model[@]}" data.images_per_epoch="$steps" m
     'evaluation.named={largest:largest,middle:{depth:23,width:0.75},smallest:smallest}'
     '+evaluation.named.large={depth:25,width:0.875}')
 
-measure() { # NAME TEXT...
-    for kind in "${@:2}"; do
-        [ -e "$out/$1/$kind.csv" ] || python evaluate.py run="$out/$1" panel=0 calibrate=false \
-            +data.test="$text/$kind.txt" out="$kind.csv"
-    done
+measure() { # NAME: on the Python source; a run itself ends with Hamlet
+    [ -e "$out/$1/python.csv" ] || python evaluate.py run="$out/$1" panel=0 calibrate=false \
+        +data.test="$text/python.txt" out=python.csv
 }
 job() { # NAME OVERRIDES...
     if [ ! -e "$out/$1/checkpoints/last.ckpt" ]; then
@@ -27,7 +25,7 @@ job() { # NAME OVERRIDES...
     elif ! grep -q ,test, "$out/$1/subnets.csv" 2> /dev/null; then
         python train.py resume="$out/$1"
     fi
-    measure "$1" shakespeare python
+    measure "$1"
 }
 untrained=(method.phases.0.lr=0 data.images_per_epoch=1)
 
@@ -54,16 +52,16 @@ for shape in 'large {depth:25,width:0.875}' 'middle {depth:23,width:0.75}' 'smal
     [ -e "$out/alone_$name/checkpoints/last.ckpt" ] || python train.py method=finetune run="$out/untrained" subnet="$subnet" \
         data.images_per_epoch="$steps" optim=adamw optim.clip_norm=0.3 optim.weight_decay=0 scheduler=constant \
         method.label_smoothing=0 method.phases.0.epochs=1 method.phases.0.lr=1e-4 paths.run_dir="$out/alone_$name"
-    measure "alone_$name" shakespeare python
+    measure "alone_$name"
 done
 [ -e "$out/flextron/checkpoints/last.ckpt" ] || python train.py experiment=flextron_llama "${model[@]}" \
     'sampler.budgets=[0.5,0.65,0.8,1.0]' data.images_per_epoch=$((steps / 3)) paths.run_dir="$out/flextron" \
     method.phases.{0,1,2}.epochs=1
-measure flextron shakespeare python
+measure flextron
 [ -e "$out/llm_qfa/checkpoints/last.ckpt" ] || python train.py experiment=llm_qfa_smollm2 "${model[@]}" \
     data.images_per_epoch="$steps" method.phases.0.epochs=1 sampler.period="$steps" method.batches=1 \
     paths.run_dir="$out/llm_qfa"
-measure llm_qfa shakespeare python
+measure llm_qfa
 if python -c 'import whittle, litgpt' 2> /dev/null; then
     [ -e "$out/whittle/python.csv" ] || python benchmarks/whittle_sandwich.py "$out/amoeba" "$text"
 fi

@@ -46,10 +46,19 @@ def read(folder: Path, name: str) -> dict[str, dict[float, float]]:
     full = max(row["params"] for row in read_csv(folder / "untrained" / "subnets.csv"))
     texts: dict[str, dict[float, float]] = {}
     for text in TEXTS:
-        rows = [row for path in paths if (path / f"{text}.csv").exists() for row in read_csv(path / f"{text}.csv")]
+        rows = [row for path in paths for row in _rows(path, text)]
         near = ((share, row) for row in rows for share in SHARES if abs(share - row["params"] / full) < NEAR)
         texts[text] = {share: row["perplexity"] for share, row in sorted(near, key=lambda pair: pair[0])}
     return texts
+
+
+def _rows(run: Path, text: str) -> list[dict]:
+    """Return what was measured on a text; the run itself has measured Hamlet when it ended."""
+    if (run / f"{text}.csv").exists():
+        return read_csv(run / f"{text}.csv")
+    if text == "shakespeare" and (run / "subnets.csv").exists():
+        return [row for row in read_csv(run / "subnets.csv") if row["split"] == "test"]
+    return []
 
 
 def table(found: dict[str, dict[str, dict[float, float]]]) -> str:
