@@ -55,8 +55,8 @@ def make(model, length):
     from litgpt.scripts.convert_hf_checkpoint import copy_weights_hf_llama
     from whittle.models.gpt import GPT
 
-    config = Config.from_name("SmolLM2-135M", tie_embeddings=True)
-    config.fix_head_size = True
+    config = Config.from_name("SmolLM2-135M")
+    config.fix_head_size, config.tie_embeddings = True, True
     net, state = GPT(config), {}
     copy_weights_hf_llama(config, {}, state, dict(model.state_dict()))
     net.load_state_dict(state, strict=False)
