@@ -36,6 +36,7 @@ class SwitchableNorms(Supernet):
         self.elastic = net.elastic
         self.parents = net.parents
         self.providers = nn.ModuleList()
+        self.known_costs = net.known_costs
         self.norms = nn.ModuleDict()
         self._paths: dict[str, list[str]] = {}
         for subnet in subnets:
