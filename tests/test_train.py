@@ -98,7 +98,11 @@ def test_evaluate_agrees_with_the_run(finished):
 
 @pytest.mark.parametrize(
     ("step", "name"),
-    [(5, "SIGKILL"), pytest.param(17, "SIGKILL", marks=pytest.mark.slow), (8, "SIGINT")],
+    [
+        (5, "SIGKILL"),
+        pytest.param(17, "SIGKILL", marks=pytest.mark.slow),
+        pytest.param(8, "SIGINT", marks=pytest.mark.slow),
+    ],
 )
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(finished, tmp_path, step, name):
     whole, _ = finished
@@ -156,6 +160,7 @@ def test_all_methods_in_one_multirun(tmp_path):
         assert any(r["split"] == "test" for r in read_csv(run / "subnets.csv"))
 
 
+@pytest.mark.slow
 def test_a_budget_is_kept(tmp_path):
     """The planned compute is what a run spends, teacher, several phases and candidates included."""
     small = [s for s in SMALL if not s.startswith(("trainer.limit", "data.batch_size"))]

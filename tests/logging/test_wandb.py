@@ -204,6 +204,7 @@ def agent_command(config, values, monkeypatch, folder):
     return started["command"], started["env"]
 
 
+@pytest.mark.slow
 def test_an_agents_job_of_the_sweep_of_methods(tmp_path, monkeypatch):
     config = sweep("methods")
     values = {**first_values(config["parameters"]), "method": "spos", "seed": 2, "budget_gmacs": 0.05}
