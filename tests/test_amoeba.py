@@ -166,6 +166,15 @@ def test_mistakes(tmp_path):
         make_module(config(tmp_path, "method.base=int8", "method.lora=null"))
 
 
+def test_one_shape_alone_is_a_space():
+    space = shapes()
+    for depth in (3, 6):
+        for width in (0.5, 0.75, 1.0):  # skipped layers have no width of their own to restrict
+            subnet = space.subnet(depth=depth, width=width)
+            assert space.only(subnet).size() == 1
+            assert space.only(subnet).max() == subnet
+
+
 @pytest.mark.slow
 def test_a_shape_is_fine_tuned_alone_from_its_merged_weights(tmp_path):
     torch.manual_seed(0)
@@ -173,8 +182,8 @@ def test_a_shape_is_fine_tuned_alone_from_its_merged_weights(tmp_path):
     OmegaConf.resolve(cfg)
     train(cfg)
     net, run = load_supernet(cfg.paths.run_dir), cfg.paths.run_dir
-    subnet = net.space.subnet(depth=3, width=0.625)
-    start = ["method=finetune", f"run={run}", "subnet={depth: 3, width: 0.625}", "optim=adamw"]
+    subnet = net.space.subnet(depth=3, width=0.75)
+    start = ["method=finetune", f"run={run}", "subnet={depth: 3, width: 0.75}", "optim=adamw"]
     alone = adopt_run(
         compose(
             CONF, [*start, f"paths.run_dir={tmp_path}/alone", "method.phases.0.lr=0.001", "method.phases.0.epochs=1"]

@@ -219,6 +219,7 @@ class SearchSpace:
             **{
                 n: [[c[0] if v is None else v] for v, c in zip(self._positions(subnet, n), d.choices)]
                 for n, d in self.dimensions.items()
+                if n not in self.coupled
             }
         )
 
