@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# One pretrained language model at 100, 80, 65 and 50 % of its parameters: AmoebaLLM, each of its parts left out, shapes
-# without training and alone, Flextron, whittle's sandwich; and at 2, 3 and 4 bits. The same tokens for all. Then a table and
-# a picture.
+# One pretrained language model at 100, 80, 65 and 50 % of its parameters: AmoebaLLM, each of its parts left out,
+# shapes without training and alone, Flextron, whittle's sandwich; and at 2, 3 and 4 bits. The same tokens for all.
+# Then a table and a picture.
 # bash sweeps/language_small.sh MODEL_DIR: of SmolLM2-135M about two hours on two cores; the same command goes on.
 set -euo pipefail
 checkpoint=$(realpath "${1:?the folder of a Llama checkpoint}")
@@ -21,7 +21,7 @@ measure() { # NAME: on the Python source; a run itself ends with Hamlet
 }
 job() { # NAME OVERRIDES...
     if [ ! -e "$out/$1/checkpoints/last.ckpt" ]; then
-        python train.py "${family[@]}" paths.run_dir="$out/$1" "${@:2}"
+        python train.py paths.run_dir="$out/$1" "${@:2}"
     elif ! grep -q ,test, "$out/$1/subnets.csv" 2> /dev/null; then
         python train.py resume="$out/$1"
     fi
@@ -29,39 +29,38 @@ job() { # NAME OVERRIDES...
 }
 untrained=(method.phases.0.lr=0 data.images_per_epoch=1)
 
-job untrained "${untrained[@]}"
-job amoeba
-job one_lora method.lora.experts=1 method.lora.top_k=1
-job no_balance method.losses.random.balance=null method.losses.min.balance=null
-job block_influence method.selection.depth=block_influence
-job magnitude method.selection.width=l1 method.compensate=false
+job untrained "${family[@]}" "${untrained[@]}"
+job amoeba "${family[@]}"
+job one_lora "${family[@]}" method.lora.experts=1 method.lora.top_k=1
+job no_balance "${family[@]}" method.losses.random.balance=null method.losses.min.balance=null
+job block_influence "${family[@]}" method.selection.depth=block_influence
+job magnitude "${family[@]}" method.selection.width=l1 method.compensate=false
 
 # Layers alone and channels alone, without training: 80, 65 and 50 % of the parameters are 22, 17 and 11 layers of 30.
 layers='evaluation.named={largest:largest,large:{depth:22},middle:{depth:17},smallest:{depth:11}}'
-job layers_only "${untrained[@]}" method.selection.depth=block_influence method.selection.min_depth=11 'method.width=[1.0]' \
-    sampler.roles='[max]' "~evaluation.named" "+$layers"
+job layers_only "${family[@]}" "${untrained[@]}" method.selection.depth=block_influence method.selection.min_depth=11 \
+    'method.width=[1.0]' sampler.roles='[max]' "~evaluation.named" "+$layers"
 channels='evaluation.named={largest:largest,large:{width:0.75},middle:{width:0.55},smallest:{width:0.37}}'
 for score in flap l1; do
-    job "channels_only_$score" "${untrained[@]}" method.selection.depth=block_influence method.selection.min_depth=30 \
-        'method.width=[0.37,0.55,0.75,1.0]' method.selection.width="$score" method.compensate="$([ $score = flap ] && echo true || echo false)" \
-        sampler.roles='[max]' "~evaluation.named" "+$channels"
+    job "channels_only_$score" "${family[@]}" "${untrained[@]}" method.selection.depth=block_influence \
+        method.selection.min_depth=30 'method.width=[0.37,0.55,0.75,1.0]' method.selection.width="$score" \
+        method.compensate="$([ $score = flap ] && echo true || echo false)" sampler.roles='[max]' "~evaluation.named" \
+        "+$channels"
 done
 
 for shape in 'large {depth:25,width:0.875}' 'middle {depth:23,width:0.75}' 'smallest smallest'; do
     read -r name subnet <<< "$shape"
-    [ -e "$out/alone_$name/checkpoints/last.ckpt" ] || python train.py method=finetune run="$out/untrained" subnet="$subnet" \
-        data.images_per_epoch="$steps" optim=adamw optim.clip_norm=0.3 optim.weight_decay=0 scheduler=constant \
-        method.label_smoothing=0 method.phases.0.epochs=1 method.phases.0.lr=1e-4 paths.run_dir="$out/alone_$name"
-    measure "alone_$name"
+    job "alone_$name" method=finetune run="$out/untrained" subnet="$subnet" data.images_per_epoch="$steps" \
+        data.batch_size=1 optim=adamw optim.clip_norm=0.3 optim.weight_decay=0 scheduler=constant \
+        method.label_smoothing=0 method.phases.0.epochs=1 method.phases.0.lr=1e-4
 done
-[ -e "$out/flextron/checkpoints/last.ckpt" ] || python train.py experiment=flextron_llama "${model[@]}" \
-    'sampler.budgets=[0.5,0.65,0.8,1.0]' data.images_per_epoch=$((steps / 3)) paths.run_dir="$out/flextron" \
-    method.phases.{0,1,2}.epochs=1
-measure flextron
-[ -e "$out/llm_qfa/checkpoints/last.ckpt" ] || python train.py experiment=llm_qfa_smollm2 "${model[@]}" \
-    data.images_per_epoch="$steps" method.phases.0.epochs=1 sampler.period="$steps" method.batches=1 \
-    paths.run_dir="$out/llm_qfa"
-measure llm_qfa
+
+# Weights see the same tokens, in two of three phases; while the router learns, three times as many, they are frozen.
+job flextron experiment=flextron_llama "${model[@]}" 'backbone.ffn=[384,576,768,1152,1536]' \
+    'backbone.heads=[3,6,9]' 'sampler.budgets=[0.5,0.65,0.8,1.0]' data.images_per_epoch=$((steps / 2)) \
+    method.phases.{0,2}.epochs=1 method.phases.1.epochs=6 method.phases.{0,2}.lr=1e-4
+job llm_qfa experiment=llm_qfa_smollm2 "${model[@]}" data.images_per_epoch="$steps" method.phases.0.epochs=1 \
+    sampler.period="$steps" method.batches=1
 if python -c 'import whittle, litgpt' 2> /dev/null; then
     [ -e "$out/whittle/python.csv" ] || python benchmarks/whittle_sandwich.py "$out/amoeba" "$text"
 fi

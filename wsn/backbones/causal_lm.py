@@ -54,7 +54,8 @@ class CausalLMSupernet(Supernet):
         depth: choices of the number of kept layers.
         layers: in place of depth: which layers can be kept (1) or skipped (0); by default any set of them.
         keep: which layers a depth keeps, see :func:`wsn.backbones.transformer.transformer_space`.
-        embed_dim: choices of the hidden size; by default three quarters and all.
+        embed_dim: choices of the hidden size; by default three quarters and all; ``"full"``, here and of heads and
+            ffn, leaves the network's own.
         heads: choices of the number of query heads, per layer; by default from half of the groups to all.
         ffn: choices of the FFN's units, per layer; by default a quarter, half and all.
         dropout: of a new network.
@@ -267,9 +268,13 @@ def _space(
     name: str, kind: Any, count: int, depth: Any, layers: Any, keep: Any, embed_dim: Any, heads: Any, ffn: Any
 ) -> SearchSpace:
     full = kind.sizes
-    embeds = Dimension("embed_dim", embed_dim or shares(full["embed_dim"], (0.75, 1.0), 8))
-    head_counts = Dimension("heads", heads or shares(full["heads"], (0.5, 0.75, 1.0), kind.group), count, "block")
-    ffns = Dimension("ffn", ffn or shares(full["ffn"], (0.25, 0.5, 1.0), 8), count, "block")
+
+    def choices(dimension: str, given: Any, fractions: Sequence[float], multiple: int) -> Any:
+        return [full[dimension]] if given == "full" else given or shares(full[dimension], fractions, multiple)
+
+    embeds = Dimension("embed_dim", choices("embed_dim", embed_dim, (0.75, 1.0), 8))
+    head_counts = Dimension("heads", choices("heads", heads, (0.5, 0.75, 1.0), kind.group), count, "block")
+    ffns = Dimension("ffn", choices("ffn", ffn, (0.25, 0.5, 1.0), 8), count, "block")
     for dimension in (embeds, head_counts, ffns):
         wrong = [c for c in dimension.choices if c[-1] != full[dimension.name]]
         if wrong:

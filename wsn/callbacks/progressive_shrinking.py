@@ -1,7 +1,6 @@
 """Drives the phases of a method: what is sampled, fresh optimizer, teacher, importance ordering."""
 
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
 import lightning as L
@@ -76,13 +75,10 @@ class ProgressiveShrinking(Callback):
     def _score(self, phase: Phase, trainer: L.Trainer, module: SupernetModule) -> Score:
         """Return the importance that the phase asks for; what looks at data takes held-out batches."""
         name = phase.order_channels if isinstance(phase.order_channels, str) else "l1"
-        return named_score(
-            name, module.supernet, _held_out(trainer, module), module.method.largest_loss(module.supernet)
-        )
+        batches = _held_out(trainer, module)
+        return named_score(name, module.supernet, batches, module.method.largest_loss(module.supernet))
 
 
 def _held_out(trainer: L.Trainer, module: SupernetModule) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield a few held-out batches on the module's device."""
-    loader = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
-    for inputs, labels in islice(loader, SCORED_BATCHES):
-        yield inputs.to(module.device), labels.to(module.device)
+    """Yield a few held-out batches; a score of the weights alone asks for none, and needs no data module."""
+    yield from trainer.datamodule.held_out(SCORED_BATCHES, module.device)  # type: ignore[attr-defined]

@@ -1,6 +1,5 @@
 """Anneals a router: its temperature and the scale of its logits by the progress of its phases."""
 
-from itertools import islice
 from typing import Any
 
 import lightning as L
@@ -47,9 +46,9 @@ class RouterAnnealing(Callback):
         """Log what the router chooses."""
         assert isinstance(pl_module, SupernetModule)
         method: Any = pl_module.method
-        loader = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
-        batches = [[part.to(pl_module.device) for part in batch] for batch in islice(loader, BATCHES)]
+        data = trainer.datamodule  # type: ignore[attr-defined]
         for budget in method.budgets:
+            batches = data.held_out(BATCHES, pl_module.device)
             for name, value in method.measure(pl_module.supernet, budget, batches).items():
                 pl_module.log(f"router/{name}@{budget:g}", value)
 

@@ -1,7 +1,8 @@
 """What a data module is: training, held-out and test split; of images also BN calibration and mixup."""
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import lightning as L
@@ -114,6 +115,11 @@ class DataModule(L.LightningDataModule):
         """Return the loader of the held-out part of the training set."""
         self.setup()
         return self._plain_loader(self._val)
+
+    def held_out(self, count: int, device: torch.device | str) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the first ``count`` batches of the held-out part on a device: what importance and routers look at."""
+        for inputs, labels in islice(self.val_dataloader(), count):
+            yield inputs.to(device), labels.to(device)
 
     def test_dataloader(self) -> DataLoader:
         """Return the loader of the test set."""

@@ -1,13 +1,9 @@
 """Which layers and channels of a pretrained language model its shapes keep: found on a little text, kept in files."""
 
-import hashlib
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +16,7 @@ from wsn.errors import WsnError, listed
 from wsn.evaluation import evaluate
 from wsn.files import replacing, write_atomically
 from wsn.importance.activations import flap_of, input_moments
+from wsn.importance.calibration import fingerprint, placed
 from wsn.importance.depth import Cell, Layers, Row, depth_rows, kept_layers
 from wsn.importance.layers import block_influence, loss_drop, nested_layers, without
 from wsn.importance.named import named_score
@@ -151,8 +148,7 @@ class Selection:
 
     def _select(self, net: Supernet) -> None:
         with placed(net) as device:
-            loader = islice(self.data.val_dataloader(), self.settings.batches)
-            batches = [(inputs.to(device), labels.to(device)) for inputs, labels in loader]
+            batches = list(self.data.held_out(self.settings.batches, device))
             depth, width = self._places(net, batches)
             rank_zero_info(f"Selection of layers: {depth.parent}; of channels: {width.parent}")
             if "keep" not in _read(depth):
@@ -214,32 +210,6 @@ class Selection:
         order = net.channel_order(score)
         means = {path: found.mean.cpu() for path, found in moments.items()}
         return {"order": {path: [p.cpu() for p in found.values()] for path, found in order.items()}, "means": means}
-
-
-@contextmanager
-def placed(net: Supernet) -> Iterator[torch.device]:
-    """Put a network in evaluation mode, on the GPU if there is one, while it is measured."""
-    training, home = net.training, next(net.parameters()).device
-    gpu = torch.cuda.is_available()
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if gpu else home
-    net.to(device).eval()
-    try:
-        yield device
-    finally:
-        net.to(home)
-        net.train(training)
-
-
-def fingerprint(net: Supernet, batches: Sequence[Batch], settings: str) -> str:
-    """Return a name for these weights, this text and these settings."""
-    digest = hashlib.sha256(settings.encode())
-    for name, tensor in net.model.state_dict().items():
-        few = tensor.flatten()[:: max(1, tensor.numel() // 64)].float().cpu()
-        digest.update(f"{name}{tuple(tensor.shape)}".encode() + few.numpy().tobytes())
-    for batch in batches:
-        for tensor in batch:
-            digest.update(tensor.cpu().numpy().tobytes())
-    return digest.hexdigest()[:12]
 
 
 def _plain(rows: Sequence[Row]) -> list[Any]:

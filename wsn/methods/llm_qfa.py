@@ -1,7 +1,6 @@
 """LLM-QFA: one quantised language model of any bit-width in each layer."""
 
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from wsn.data.base import DataModule
 from wsn.dimension import Dimension
 from wsn.errors import WsnError, listed
 from wsn.files import replacing
-from wsn.importance.selection import fingerprint, placed
+from wsn.importance.calibration import fingerprint, placed
 from wsn.methods.base import Method
 from wsn.providers.bits import BitWidths
 from wsn.providers.gptq import round_gptq, round_nearest
@@ -85,13 +84,12 @@ class LLMQFA(Method):
         """Fill the codes, by the file of these weights, this text and these settings; it is made if it is missing."""
         provider: Any = net.providers[0]
         with placed(net) as device:
-            text = islice(self.data.val_dataloader(), self.batches) if self.rounding == "gptq" else ()
-            batches = [(inputs.to(device), labels.to(device)) for inputs, labels in text]
+            gptq = self.rounding == "gptq"
+            batches = list(self.data.held_out(self.batches, device)) if gptq else []
             path = self.cache / f"{fingerprint(net, batches, repr((self.bits, self.group, self.rounding)))}.pt"
             if not path.exists():
                 rank_zero_info(f"Quantisation at {listed(self.bits)} bits: {path}")
                 for bits in provider.choices:
-                    gptq = self.rounding == "gptq"
                     found = round_gptq(net, bits, self.group, batches) if gptq else round_nearest(net, bits, self.group)
                     provider.fill(bits, found)
                 path.parent.mkdir(parents=True, exist_ok=True)

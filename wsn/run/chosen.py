@@ -1,12 +1,10 @@
 """Subnets of a run that a rule or a router chooses for a budget: ``subnet=mix@...``, ``sorted@...``, ``route@...``."""
 
-from itertools import islice
 from pathlib import Path
-
-import torch
 
 from wsn.config import build
 from wsn.errors import WsnError
+from wsn.importance.calibration import placed
 from wsn.importance.layers import block_influence
 from wsn.routers.grouped import routed_subnet
 from wsn.run.folder import read_config
@@ -41,8 +39,6 @@ def subnet_by_rule(folder: str | Path, spec: str) -> Subnet:
         return routed_subnet(net, float(budget))
     if net.in_chans or len(net.providers):
         raise WsnError("subnet=sorted@<rate> prunes a language model without LoRAs. Take best@<constraints>")
-    net.to("cuda" if torch.cuda.is_available() else "cpu")
-    device = next(net.parameters()).device
-    text = islice(build(cfg.data).val_dataloader(), BATCHES)
-    scores = block_influence(net, [(inputs.to(device), labels.to(device)) for inputs, labels in text])
+    with placed(net) as device:
+        scores = block_influence(net, build(cfg.data).held_out(BATCHES, device))
     return sorted_subnet(net, layer_rates(scores, float(budget)).tolist())
