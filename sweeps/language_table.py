@@ -3,8 +3,10 @@
 python sweeps/language_table.py outputs/family      # writes family.md and family.png there
 """
 
+import json
 import sys
 from pathlib import Path
+from statistics import mean
 
 from matplotlib.figure import Figure
 
@@ -20,7 +22,6 @@ NAMES = {
     "no_balance": "… without balancing",
     "block_influence": "… layers by Block Influence for DP",
     "magnitude": "… width by magnitude for FLAP",
-    "all_weights": "… all weights for LoRAs",
     "alone": "each shape alone, all weights",
     "flextron": "Flextron, static router",
     "whittle": "whittle's sandwich, all weights",
@@ -35,9 +36,10 @@ def main(folder: Path) -> None:
     """Read the runs, write table and picture."""
     found = {label: read(folder, name) for name, label in NAMES.items()}
     found = {label: texts for label, texts in found.items() if any(texts.values())}
-    (folder / "family.md").write_text(table(found), "utf-8")
+    tables = table(found) + "\n" + bits_table(folder / "llm_qfa")
+    (folder / "family.md").write_text(tables, "utf-8")
     draw(found, folder / "family.png")
-    print(table(found))
+    print(tables)
 
 
 def read(folder: Path, name: str) -> dict[str, dict[float, float]]:
@@ -69,6 +71,21 @@ def table(found: dict[str, dict[str, dict[float, float]]]) -> str:
         cells = [texts[text].get(share) for text in TEXTS for share in SHARES]
         lines.append(f"| {label} | {' | '.join('' if c is None else _number(c) for c in cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def bits_table(run: Path) -> str:
+    """Return Markdown: a row per subnet of a run of bit-widths, a column per text."""
+    texts = {text: {row["id"]: row for row in _rows(run, text)} for text in TEXTS}
+    subnets = sorted(texts["shakespeare"].values(), key=_mean_bits, reverse=True)
+    lines = [f"| LLM-QFA, bits in the mean | {' | '.join(TEXTS.values())} |", "|---|---|---|"]
+    for subnet in subnets:
+        cells = [_number(texts[text][subnet["id"]]["perplexity"]) for text in TEXTS]
+        lines.append(f"| {_mean_bits(subnet):.1f} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n" if subnets else ""
+
+
+def _mean_bits(row: dict) -> float:
+    return mean(json.loads(row["arch"])["bits"])
 
 
 def _number(value: float) -> str:

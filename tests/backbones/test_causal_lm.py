@@ -117,3 +117,10 @@ def test_depth_in_place_of_layers():
     assert table.space.subnet(depth=1).layers == (0, 1, 0)
     assert table.space.size() == first.space.size() == spread.space.size()
     assert len({first.space.sample(random.Random(i)) for i in range(50)}) > 5
+
+
+def test_full_leaves_a_dimension_as_the_checkpoint_has_it():
+    space = wsn.create_supernet("llama", **{**LLM, "embed_dim": "full", "heads": "full", "layers": [1]}).space
+    largest, smallest = space.max(), space.min()
+    assert (smallest.embed_dim, smallest.heads, smallest.layers) == (largest.embed_dim, largest.heads, largest.layers)
+    assert smallest.ffn < largest.ffn

@@ -76,12 +76,27 @@ class DynamicRouted(Routed):
 
     def relaxed(self, net: Any, inputs: Tensor, budget: float, frozen: bool) -> tuple[nn.Module, Weights]:
         """Return the masked network and its shares; those of tokens are there once it has run."""
-        if isinstance(net.router, TokenRouter):
-            view, weights = super().relaxed(net, inputs, budget, frozen)
-            net.router.attach(net, view, weights, budget, self._token_shares)
-            return view, weights
-        weights = self.gumbel.weights(net.router.choices, self._logits(net, inputs)(budget))
-        return masked(net, weights, frozen), weights
+
+        def drawn(logits: dict[Key, Tensor]) -> Weights:
+            return self.gumbel.weights(net.router.choices, logits)
+
+        return self._masked(net, inputs, budget, drawn, self._token_shares, frozen)
+
+    def _masked(
+        self,
+        net: Any,
+        inputs: Tensor,
+        budget: float,
+        shares: Callable[[dict[Key, Tensor]], Weights],
+        token_shares: Callable[[Tensor], Tensor],
+        frozen: bool = False,
+    ) -> tuple[nn.Module, Weights]:
+        of_tokens = isinstance(net.router, TokenRouter)
+        weights = shares(net.router(budget) if of_tokens else self._logits(net, inputs)(budget))
+        view = masked(net, weights, frozen)
+        if of_tokens:
+            net.router.attach(net, view, weights, budget, token_shares)
+        return view, weights
 
     def _logits(self, net: Any, inputs: Tensor) -> Callable[[float], dict[Key, Tensor]]:
         """Return the logits of sequences as a function of the budget."""
@@ -93,13 +108,7 @@ class DynamicRouted(Routed):
         """Return the mean cost and loss of held-out sequences by their most likely choices."""
         found = []
         for inputs, labels in batches:
-            if isinstance(net.router, TokenRouter):
-                weights = net.router.choices.harden(net.router(budget))
-                view = masked(net, weights)
-                net.router.attach(net, view, weights, budget, _one_hot)
-            else:
-                weights = net.router.choices.harden(self._logits(net, inputs)(budget))
-                view = masked(net, weights)
+            view, weights = self._masked(net, inputs, budget, net.router.choices.harden, _one_hot)
             loss = sequence_losses(net.predict(view.eval(), inputs, net.space.max()), labels).mean()
             found.append((self.cost_of(net)(weights).item(), loss.item()))
         costs, losses = zip(*found)
