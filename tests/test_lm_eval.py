@@ -4,9 +4,15 @@ import json
 
 import pytest
 import torch
+from test_config import CONF
 
 import wsn
-from wsn.run.lm_eval import TaskAccuracy, evaluate_tasks
+from wsn.config import compose
+from wsn.hugging_face import load_tokenizer
+from wsn.pareto import read_csv
+from wsn.run.lm_eval import TaskAccuracy, evaluate_tasks, main
+from wsn.run.load import load_supernet
+from wsn.run.train import train
 
 pytest.importorskip("lm_eval", reason="needs wsn[lm-eval]")
 
@@ -23,8 +29,9 @@ metric_list: [{ metric: acc }]
 """
 
 
-@pytest.mark.slow
-def test_a_local_task(tmp_path):
+@pytest.fixture
+def task(tmp_path):
+    """A folder with a task and a tokenizer."""
     tokenizers = pytest.importorskip("tokenizers")
     from transformers import PreTrainedTokenizerFast
 
@@ -32,16 +39,46 @@ def test_a_local_task(tmp_path):
     words = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, "[UNK]"))
     words.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]", eos_token="[UNK]")
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
     rows = [{"question": "or not", "label": i % 2} for i in range(6)]
     (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(r) for r in rows))
     (tmp_path / "task.yaml").write_text(TASK % (tmp_path / "rows.jsonl"))
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_a_local_task(task):
     torch.manual_seed(0)
     net = wsn.create_supernet("llama", vocab_size=5, num_layers=2, hidden_size=16, num_heads=2, ffn_size=16)
+    tokenizer = load_tokenizer(task / "tokenizer")
     for subnet in (net.space.max(), net.space.min()):
-        results = evaluate_tasks(net.extract(subnet), tokenizer, ["wsn_local"], include=str(tmp_path))
+        results = evaluate_tasks(net.extract(subnet), tokenizer, ["wsn_local"], include=str(task))
         assert results["wsn_local"]["acc,none"] == 0.5  # the same question, alternating answers
-    tokenizer.save_pretrained(tmp_path / "tokenizer")
-    measure = TaskAccuracy(str(tmp_path / "tokenizer"), ["wsn_local"], include=str(tmp_path), limit=4)
+    measure = TaskAccuracy(str(task / "tokenizer"), ["wsn_local"], include=str(task), limit=4)
     assert measure(net, [net.space.max(), net.space.min()]) == [0.5, 0.5]
     with pytest.raises(wsn.WsnError, match="no task"):
         evaluate_tasks(net.extract(subnet), tokenizer, ["no_such_task"])
+
+
+@pytest.mark.slow
+def test_subnets_of_a_run(task, capsys):
+    run = str(task / "run")
+    small = ["num_layers=2", "hidden_size=16", "num_heads=2", "ffn_size=16"]
+    data = [f"tokenizer={task}/tokenizer", "vocab_size=5", "images_per_epoch=16", "val_size=8", "sequence_length=16"]
+    train(
+        compose(
+            CONF,
+            ["method=bignas", "backbone=llama", "data=shakespeare", "method.phases.0.epochs=1", "evaluation.panel=0"]
+            + [f"backbone.{o}" for o in small]
+            + [f"data.{o}" for o in data]
+            + [f"paths.run_dir={run}", "method.phases.0.warmup_epochs=0"],
+        )
+    )
+    capsys.readouterr()
+    assert main([run, "--tasks", "wsn_local", "--include", str(task), "--subnet", "smallest"]) == 0
+    (printed,) = json.loads(capsys.readouterr().out)
+    (row,) = read_csv(f"{run}/lm_eval.csv")
+    assert printed["id"] == row["id"] == load_supernet(run).space.min().id
+    assert printed["wsn_local/acc,none"] == row["wsn_local/acc,none"] == 0.5
+    assert main([run, "--tasks", "wsn_local", "--subnet", "none such"]) == 1
+    assert "not the id of an evaluated subnet" in capsys.readouterr().err

@@ -3,12 +3,21 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
+from wsn.cost import cost
 from wsn.errors import WsnError
+from wsn.factory import create_supernet
 from wsn.hugging_face import load_tokenizer
+from wsn.pareto import write_csv
+from wsn.run.folder import CONFIG, read_config
+from wsn.run.known import subnet_specs
+from wsn.run.load import load_supernet
 from wsn.subnet import Subnet
 from wsn.supernet import Supernet
 
@@ -82,25 +91,57 @@ class TaskAccuracy:
         return sum(values["acc,none"] for values in found.values()) / len(found)
 
 
+def evaluate_subnets(
+    model: str, tasks: Sequence[str], subnet: str | None = None, include: str | None = None, limit: int | None = None
+) -> list[dict[str, Any]]:
+    """Run lm-eval's tasks on subnets of a run, or of a checkpoint as it is.
+
+    Args:
+        model: a run folder, where a table ``lm_eval.csv`` is written too; or as ``backbone.model_dir``.
+        tasks: names of lm-eval's tasks.
+        subnet: of a run as in ``evaluate.py``, by default its front; else as
+            :meth:`wsn.space.SearchSpace.find` takes it, by default the largest.
+        include: a folder with task files of one's own.
+        limit: samples of each task.
+
+    Returns:
+        for each subnet a row: id, params, and ``task/metric`` → value.
+
+    Raises:
+        WsnError: see :func:`evaluate_tasks`; a run without a language model, or an unknown subnet.
+    """
+    if not (Path(model) / CONFIG).exists():
+        net, tokenizer = create_supernet("llama", model_dir=model), load_tokenizer(model)
+        return list(_rows(net, [subnet or "largest"], tokenizer, tasks, include, limit))
+    cfg = read_config(model)
+    if OmegaConf.select(cfg, "data.tokenizer") in (None, "bytes"):
+        raise WsnError(f"lm-eval needs the run of a language model with a tokenizer; {model} has data.tokenizer: bytes")
+    specs = subnet_specs(model, subnet or "front")
+    rows = list(_rows(load_supernet(model, cfg), specs, load_tokenizer(cfg.data.tokenizer), tasks, include, limit))
+    write_csv(Path(model) / "lm_eval.csv", rows)
+    return rows
+
+
+def _rows(net: Supernet, specs: Sequence[str], tokenizer: Any, *args: Any) -> Iterator[dict[str, Any]]:
+    for found in map(net.space.find, specs):
+        results = evaluate_tasks(net.extract(found), tokenizer, *args)
+        values = {f"{task}/{metric}": value for task, metrics in results.items() for metric, value in metrics.items()}
+        yield {"id": found.id, "params": cost(net, found).params, **values}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; see ``python -m wsn lm-eval --help``."""
-    parser = argparse.ArgumentParser(prog="python -m wsn lm-eval", description="lm-eval's tasks on a subnet")
-    parser.add_argument("model_dir", help="as backbone.model_dir")
+    parser = argparse.ArgumentParser(prog="python -m wsn lm-eval", description="lm-eval's tasks on subnets")
+    parser.add_argument("model", help="a run folder, or as backbone.model_dir")
     parser.add_argument("--tasks", nargs="+", required=True)
-    parser.add_argument("--subnet", default="largest", help='e.g. smallest, or {"layers": [0, 1, 2]}')
+    parser.add_argument("--subnet", help='e.g. {"layers": [0, 1, 2]}; of a run as in evaluate.py, by default its front')
     parser.add_argument("--include", help="a folder with task files of your own")
     parser.add_argument("--limit", type=int, help="samples of each task")
     args = parser.parse_args(argv)
-    import wsn
-
     try:
-        net = wsn.create_supernet("llama", model_dir=args.model_dir)
-        subnet = net.space.find(args.subnet)
-        results = evaluate_tasks(
-            net.extract(subnet), load_tokenizer(args.model_dir), args.tasks, args.include, args.limit
-        )
+        rows = evaluate_subnets(args.model, args.tasks, args.subnet, args.include, args.limit)
     except WsnError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(json.dumps({"subnet": subnet.id, "results": results}, indent=2))
+    print(json.dumps(rows, indent=2))
     return 0
