@@ -47,6 +47,7 @@ MISSING = {
         ("flextron_llama", "flextron_dynamic_llama", "nemotron_elastic_llama"),
         ["backbone.model_dir=.", "data.train=."],
     ),
+    "fast_language": LANGUAGE,
     "finetune": ["run=."],
 }
 
@@ -138,6 +139,8 @@ def run(*overrides):
         (["method=off"], ["ofa", "plain"]),
         (["backbone=llama"], ["reads text", "data=shakespeare"]),
         (["data=shakespeare"], ["reads images", "backbone=llama"]),
+        (["backbone=llama", "data=shakespeare", "debug=fast"], ["reads text", "debug=fast_language"]),
+        (["debug=fast_language"], ["reads images", "debug=fast"]),
         (["backbone=slimmable_mobilenetv2"], ["restricts", "kernel", "another backbone, or another method"]),
         (["budget_gmacs=-1"], ["budget_gmacs"]),
         (["optim.lrr=1"], ["lrr"]),

@@ -170,6 +170,9 @@ def check(cfg: DictConfig) -> None:
 def _check_task(cfg: DictConfig) -> None:
     """Check that backbone and data are both of images or both of text."""
     reads = "text" if "model_dir" in cfg.backbone else "images"
+    if {"sequence_length", "calibration_images"} <= cfg.data.keys():
+        small, other = ("fast_language", "fast") if reads == "text" else ("fast", "fast_language")
+        raise WsnError(f"backbone={cfg.backbone.name} reads {reads}, which debug={other} is not for. Set debug={small}")
     has = "text" if "sequence_length" in cfg.data else "images"
     if reads != has:
         choose = "data=shakespeare, or data=text" if reads == "text" else "backbone=llama, or backbone=gpt2"
