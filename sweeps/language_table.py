@@ -49,6 +49,8 @@ def read(folder: Path, name: str) -> dict[str, dict[float, float]]:
     texts: dict[str, dict[float, float]] = {}
     for text in TEXTS:
         rows = [row for path in paths for row in _rows(path, text)]
+        if any(row["kind"].startswith("budget") for row in rows):  # a router has chosen
+            rows = [row for row in rows if row["kind"].startswith("budget") or row["kind"] == "largest"]
         near = ((share, row) for row in rows for share in SHARES if abs(share - row["params"] / full) < NEAR)
         texts[text] = {share: row["perplexity"] for share, row in sorted(near, key=lambda pair: pair[0])}
     return texts

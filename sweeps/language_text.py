@@ -20,7 +20,7 @@ TRAIN_BYTES = 900_000  # of each kind
 TEST_BYTES = 12_000
 EVERY = 8  # every eighth module is held out
 QUESTIONS = 60
-CONTEXT, NEXT = 400, 80  # characters of a question and of its answers
+CONTEXT, NEXT = 160, 60  # characters of a question and of its answers
 TASK = """\
 task: next_{name}
 dataset_path: json
