@@ -47,7 +47,7 @@ MISSING = {
         ("flextron_llama", "flextron_dynamic_llama", "nemotron_elastic_llama"),
         ["backbone.model_dir=.", "data.train=."],
     ),
-    "fast_language": LANGUAGE,
+    "fast_language": [*LANGUAGE, "method=spos"],
     "finetune": ["run=."],
 }
 

@@ -14,19 +14,24 @@ BASE = [s for s in SMALL if not s.startswith(("data.batch_size", "trainer.limit"
 BASE += ["data.batch_size=8", "data.images_per_epoch=null", "backbone.drop_rate=0", "trainer.precision=64-true"]
 
 
-@pytest.fixture(scope="module")
-def single(tmp_path_factory):
-    out = tmp_path_factory.mktemp("single")
-    command("train.py", *BASE, "optim.accumulate=2", "trainer.limit_train_batches=2", out=out)
-    return the_run(out)
+BIGNAS = ["method=bignas", "evaluation.panel=0", *[s for s in BASE if "phases" not in s], "method.phases.0.epochs=1"]
 
 
-@pytest.mark.parametrize("trainer", ["ddp", pytest.param("ddp_spawn", marks=pytest.mark.slow)])
-def test_two_processes_equal_one(single, tmp_path, trainer):
-    """Same subnets on each rank, gradients averaged once a step, every phase of OFA and its teacher included."""
+@pytest.mark.parametrize(
+    ("settings", "trainer"),
+    [
+        (BIGNAS, "ddp"),
+        pytest.param(BASE, "ddp", marks=pytest.mark.slow),
+        pytest.param(BIGNAS, "ddp_spawn", marks=pytest.mark.slow),
+    ],
+    ids=["bignas", "every phase of OFA and its teacher", "spawn"],
+)
+def test_two_processes_equal_one(tmp_path, settings, trainer):
+    """Same subnets on each rank, gradients averaged once a step."""
+    command("train.py", *settings, "optim.accumulate=2", "trainer.limit_train_batches=2", out=tmp_path / "single")
     overrides = [f"trainer={trainer}", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.limit_train_batches=1"]
-    command("train.py", *BASE, *overrides, out=tmp_path)
-    run = the_run(tmp_path)
+    command("train.py", *settings, *overrides, out=tmp_path / "double")
+    single, run = the_run(tmp_path / "single"), the_run(tmp_path / "double")
     one, two = weights(single), weights(run)
     for name, value in one.items():
         if "running" not in name and "num_batches" not in name:  # each rank has statistics of its own

@@ -21,6 +21,8 @@ from wsn.run.devices import own_gpu
 from wsn.run.job import objective, release, run_in
 from wsn.run.sweep import SweepFolder, refuse_subprocesses
 
+pytestmark = pytest.mark.xdist_group("sweep")  # one process makes the sweep that the tests share
+
 SMALL = [
     "debug=fast",
     "method=spos",

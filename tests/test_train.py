@@ -11,6 +11,8 @@ import torch
 
 from wsn.pareto import Front, read_csv
 
+pytestmark = pytest.mark.xdist_group("train")  # one process makes the run that the tests share
+
 ROOT = Path(__file__).parents[1]
 SMALL = [
     "backbone.width_mult=0.2",

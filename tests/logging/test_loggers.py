@@ -5,6 +5,8 @@ from test_train import command, the_run
 
 from wsn.pareto import read_csv
 
+pytestmark = pytest.mark.xdist_group("loggers")  # one process makes the run that the tests share
+
 SHORT = [
     "debug=fast", "method=spos", "method.phases.0.epochs=1", "method.phases.0.warmup_epochs=0", "evaluation=single",
     "evaluation.panel=0", "trainer.enable_progress_bar=false", "paths.output_dir=${oc.env:OUT}",
