@@ -41,7 +41,7 @@ def evaluate_tasks(
         **kwargs: passed to ``lm_eval.simple_evaluate``.
 
     Returns:
-        task → metric → value.
+        task → metric and filter, e.g. ``acc,none`` → value.
 
     Raises:
         WsnError: lm-eval is not installed, or does not know a task.
@@ -62,7 +62,9 @@ def evaluate_tasks(
     found = simple_evaluate(runner, tasks=list(tasks), task_manager=manager, limit=limit, **kwargs)
     assert found is not None
     results = found["results"].items()
-    return {task: {k: v for k, v in values.items() if isinstance(v, int | float)} for task, values in results}
+    return {
+        task: {k: v for k, v in values.items() if "," in k and isinstance(v, int | float)} for task, values in results
+    }
 
 
 @dataclass(frozen=True)
