@@ -16,6 +16,7 @@ from wsn.pareto import read_csv
 TEXTS = {"shakespeare": "Hamlet", "python": "Python source"}
 SHARES = (1.0, 0.8, 0.65, 0.5)
 NEAR = 0.04
+TOP = 1000  # perplexity up to which the picture shows; the table has the rest
 NAMES = {
     "amoeba": "AmoebaLLM",
     "one_lora": "… one LoRA for SMoL",
@@ -103,6 +104,7 @@ def draw(found: dict[str, dict[str, dict[float, float]]], path: Path) -> None:
             style = {"color": PALETTE[i % len(PALETTE)], "marker": MARKERS[i % len(MARKERS)], "label": label}
             axes.plot([100 * s for s in shares], values, linestyle=LINES[i // len(PALETTE)], **style)
         axes.set(title=title, xlabel="parameters (% of the checkpoint)", ylabel="perplexity, held out", yscale="log")
+        axes.set_ylim(top=TOP)
         axes.grid(alpha=0.3)
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8, frameon=False)
     figure.savefig(path)
