@@ -193,7 +193,7 @@ def check_space(backbone: Mapping[str, Any]) -> dict[str, set]:
     """Return the choices of each elastic dimension of a backbone node, over all positions; empty: of the network."""
     choices: dict[str, set] = {}
     for name in DIMENSIONS:
-        if name in backbone and backbone[name] in (None, "full"):
+        if name in backbone and (backbone[name] is None or backbone[name] == "full" and "model_dir" in backbone):
             choices[name] = set()  # the network says
         elif name in backbone:
             value: Any = backbone[name]

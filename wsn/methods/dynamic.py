@@ -1,6 +1,7 @@
 """Input-adaptive routing: choices of each sequence or token, learned through a surrogate of the loss."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -76,10 +77,7 @@ class DynamicRouted(Routed):
 
     def relaxed(self, net: Any, inputs: Tensor, budget: float, frozen: bool) -> tuple[nn.Module, Weights]:
         """Return the masked network and its shares; those of tokens are there once it has run."""
-
-        def drawn(logits: dict[Key, Tensor]) -> Weights:
-            return self.gumbel.weights(net.router.choices, logits)
-
+        drawn = partial(self.gumbel.weights, net.router.choices)
         return self._masked(net, inputs, budget, drawn, self._token_shares, frozen)
 
     def _masked(

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,16 +47,13 @@ def evaluate_tasks(
     Raises:
         WsnError: lm-eval is not installed, or does not know a task.
     """
-    try:
-        from lm_eval import simple_evaluate
-        from lm_eval.models.huggingface import HFLM
-        from lm_eval.tasks import TaskManager
-    except ImportError as error:
-        raise WsnError("This needs the package lm-eval. Run: pip install 'wsn[lm-eval]'") from error
-    manager = TaskManager(include_path=include)
+    manager = _task_manager(include)
     unknown = [task for task in tasks if task not in manager.all_tasks]
     if unknown:
         raise WsnError(f"lm-eval has no task {unknown[0]!r}. See lm-eval ls tasks, or pass a folder with your own")
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token_id = tokenizer.eos_token_id or 0
     runner = HFLM(pretrained=model.eval(), tokenizer=tokenizer, batch_size=kwargs.pop("batch_size", 1))
@@ -65,6 +63,16 @@ def evaluate_tasks(
     return {
         task: {k: v for k, v in values.items() if "," in k and isinstance(v, int | float)} for task, values in results
     }
+
+
+@cache
+def _task_manager(include: str | None) -> Any:
+    """Return lm-eval's index of all tasks, which takes seconds to make."""
+    try:
+        from lm_eval.tasks import TaskManager
+    except ImportError as error:
+        raise WsnError("This needs the package lm-eval. Run: pip install 'wsn[lm-eval]'") from error
+    return TaskManager(include_path=include)
 
 
 @dataclass(frozen=True)
