@@ -13,7 +13,11 @@ from wsn.data.base import ImageDataModule
 from wsn.errors import WsnError
 
 MEAN, STD = (0.2860,), (0.3530,)
-PACKAGED = Path(__file__).parent / "assets" / "fashion_mnist_small.npz"
+SMALL = Path(__file__).parent / "assets" / "fashion_mnist_small.npz"
+MORE = SMALL.with_name("fashion_mnist_more.npz")
+
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Training images (N, 28, 28) uint8 and classes (N,), test images and classes."""
 
 
 class FashionMNISTSmall(ImageDataModule):
@@ -32,10 +36,9 @@ class FashionMNISTSmall(ImageDataModule):
         self.crop_padding = crop_padding
         self.flip = flip
 
-    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def arrays(self) -> Arrays:
         """Return training images (N, 28, 28) uint8 and classes, test images and classes."""
-        with np.load(PACKAGED) as data:
-            return tuple(data[k] for k in ("train_images", "train_labels", "test_images", "test_labels"))  # type: ignore[return-value]
+        return packaged(SMALL)
 
     def datasets(self) -> tuple[Dataset, Dataset, Dataset]:
         """Return training set, the same without augmentation, test set."""
@@ -60,6 +63,25 @@ class FashionMNISTSmall(ImageDataModule):
             dataset(train_images, train_labels, augment=False),
             dataset(test_images, test_labels, augment=False),
         )
+
+
+class FashionMNISTMedium(FashionMNISTSmall):
+    """The packaged subset and more: 15,000 training images, balanced, and all 10,000 test images.
+
+    The first 10,000 training and 2,000 test images are those of :class:`FashionMNISTSmall`. With 10,000 test images a
+    measured accuracy near 88 % has a standard error of 0.3 points, with 2,000 of 0.7.
+
+    Args:
+        **kwargs: as for :class:`FashionMNISTSmall`.
+    """
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**{"name": "fashion_mnist_medium", **kwargs})
+
+    def arrays(self) -> Arrays:
+        """Return training images (N, 28, 28) uint8 and classes, test images and classes."""
+        parts = zip(packaged(SMALL), packaged(MORE))
+        return tuple(np.concatenate(pair) for pair in parts)  # type: ignore[return-value]
 
 
 class FashionMNIST(FashionMNISTSmall):
@@ -96,13 +118,19 @@ class FashionMNIST(FashionMNISTSmall):
                 "there, or pass their folder: data.root=/path (Debian's package dataset-fashion-mnist has them)"
             ) from error
 
-    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def arrays(self) -> Arrays:
         """Return training images (N, 28, 28) uint8 and classes, test images and classes."""
         self.prepare_data()
         folder = self.root
         if not (folder / "train-images-idx3-ubyte.gz").exists():
             folder = self.root / "FashionMNIST" / "raw"
         return (*read_idx(folder, "train"), *read_idx(folder, "t10k"))
+
+
+def packaged(path: Path) -> Arrays:
+    """Read a packaged file."""
+    with np.load(path) as data:
+        return tuple(data[k] for k in ("train_images", "train_labels", "test_images", "test_labels"))  # type: ignore[return-value]
 
 
 def read_idx(folder: Path, prefix: str) -> tuple[np.ndarray, np.ndarray]:
