@@ -98,12 +98,23 @@ def test_fair_trains_every_choice_once_per_step(step):
         assert sorted(d.subnet.kernel[block] for d in draws) == [3, 5, 7]
 
 
-def test_fair_needs_equally_many_choices():
+@given(st.integers(0, 10**6))
+@settings(max_examples=10, deadline=None)
+def test_fair_with_different_numbers_of_choices_draws_their_least_common_multiple(step):
     space = SearchSpace([Dimension("kernel", [3, 5], 2, "block"), Dimension("expand", [3, 4, 6], 2, "block")], [2])
-    with pytest.raises(WsnError, match="equally many"):
+    draws = FairSampler(space).sample(step)
+    assert len(draws) == 6
+    for block in range(2):
+        assert sorted(d.subnet.kernel[block] for d in draws) == [3, 3, 3, 5, 5, 5]
+        assert sorted(d.subnet.expand[block] for d in draws) == [3, 3, 4, 4, 6, 6]
+
+
+def test_fair_refuses_too_many_subnets_and_several_roles():
+    space = SearchSpace([Dimension("width", [1, 2, 3, 4, 5]), Dimension("expand", [3, 4, 6], 2, "block")], [2])
+    with pytest.raises(WsnError, match="15 subnets"):
         FairSampler(space)
     with pytest.raises(WsnError, match="one role"):
-        FairSampler(space.restrict(expand="top2"), roles=["max", "random"])
+        FairSampler(space.restrict(width="top1"), roles=["max", "random"])
 
 
 def test_sorted_sub_models_are_nested_and_up_to_160():

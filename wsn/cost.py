@@ -102,12 +102,12 @@ class CostTable:
         if subnet not in self.space:
             self.net.view(subnet)  # raises the error that lists what is allowed
         x = self.net.example(subnet)
-        shape, dtype = tuple(x.shape), x.dtype
+        shape, dtype = tuple(x.shape), _dtype(x)
         parts = []
         for name, choice in self.net.segments(subnet):
             given = self.net.segment_input(name, subnet)
             if given is not None:
-                shape, dtype = tuple(given.shape), given.dtype
+                shape, dtype = tuple(given.shape), _dtype(given)
             key = (name, choice, shape)
             part = self._parts.get(key)
             if part is None:
@@ -121,6 +121,11 @@ class CostTable:
         macs, out = count_macs(module, torch.empty(shape, dtype=dtype, device="meta"))
         params = sum(p.numel() for p in module.parameters())
         return Part(name, choice, shape, dtype, tuple(out.shape), out.dtype, macs, params)
+
+
+def _dtype(x: torch.Tensor) -> torch.dtype:
+    """Return the dtype that the copy on the meta device takes: Lightning may have made float64 the default."""
+    return torch.float32 if x.is_floating_point() else x.dtype
 
 
 def count_macs(module: nn.Module, x: torch.Tensor) -> tuple[int, torch.Tensor]:

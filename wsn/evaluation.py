@@ -15,6 +15,7 @@ from wsn.images import at_resolution
 from wsn.losses import counted
 from wsn.methods.base import Method, set_dropout
 from wsn.metrics import SubnetMetrics
+from wsn.precision import full_precision
 from wsn.prefix import SharedPrefixes, prefix_order
 from wsn.subnet import Subnet
 from wsn.supernet import Supernet
@@ -147,7 +148,7 @@ def evaluate(
         for inputs, labels in loader:
             labels = labels.to(like.device)
             for i, logits in panel.logits_of(_placed(inputs, like, mode)):
-                metrics[i].update(*counted(logits.float(), labels))
+                metrics[i].update(*counted(full_precision(logits), labels))
                 if on_batch:
                     on_batch()
     return [metric.results() for metric in metrics]

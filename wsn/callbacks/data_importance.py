@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from wsn.errors import WsnError
+from wsn.precision import full_precision
 
 
 class DataImportance(Callback):
@@ -44,12 +45,12 @@ class DataImportance(Callback):
     ) -> None:
         """Score the images of this batch, of all processes."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        logits, labels = outputs["logits"].float(), batch[1]
+        logits, labels = full_precision(outputs["logits"]), batch[1]
         target = labels if labels.ndim == 2 else F.one_hot(labels, logits.shape[-1])
         scores = (logits.softmax(-1) - target).norm(dim=-1)
         indices = torch.tensor(data.order.batch(trainer.current_epoch, batch_idx), device=scores.device)
         gathered: Any = pl_module.all_gather({"scores": scores, "indices": indices})
-        scores, indices = gathered["scores"].flatten().cpu(), gathered["indices"].flatten().cpu()
+        scores, indices = gathered["scores"].flatten().to("cpu", self.sums.dtype), gathered["indices"].flatten().cpu()
         self.sums.index_add_(0, indices, scores)
         self.counts.index_add_(0, indices, torch.ones_like(scores))
 

@@ -1,8 +1,8 @@
 """Make the packaged subsets: ``python -m wsn.data.make_fashion_mnist FOLDER`` (the four idx .gz files).
 
 ``fashion_mnist_small.npz`` has 10,000 training and 2,000 test images, balanced over the classes;
-``fashion_mnist_more.npz`` what ``fashion_mnist_medium`` has beside them: 5,000 training images, balanced, and the rest of
-the test images.
+``fashion_mnist_more.npz`` what ``fashion_mnist_medium`` has beside them: 5,000 training images, balanced, and the rest
+of the test images.
 """
 
 import sys

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from wsn.importance.weights import Score, readers, weight_of
 from wsn.losses import IGNORED
+from wsn.precision import full_precision
 
 
 @dataclass
@@ -218,8 +219,8 @@ def padding_of(batch: Any) -> tuple[Tensor, Tensor | None]:
 
 
 def _positions(layer: nn.Module, x: Tensor) -> Tensor:
-    """Return the input of a layer as (samples, positions, channels) in float32."""
-    x = x.detach().float()
+    """Return the input of a layer as (samples, positions, channels) in full precision."""
+    x = full_precision(x.detach())
     if isinstance(layer, nn.Conv2d):
         return x.flatten(2).transpose(1, 2)
     return x.flatten(1, -2) if x.ndim > 2 else x.unsqueeze(1)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from wsn.importance.weights import Score, as_weight, readers
+from wsn.precision import full_precision
 
 
 def taylor(model: nn.Module, batches: Iterable[Any], loss: Callable[[nn.Module, Any], Tensor]) -> Score:
@@ -27,7 +28,7 @@ def taylor(model: nn.Module, batches: Iterable[Any], loss: Callable[[nn.Module, 
             loss(model, batch).backward()
             for path, leaf in layers.items():
                 if leaf.weight.grad is not None:
-                    found = as_weight(leaf, leaf.weight.grad * leaf.weight.detach()).float().sum(0).square()
+                    found = full_precision(as_weight(leaf, leaf.weight.grad * leaf.weight.detach())).sum(0).square()
                     scores[path] = scores.get(path, 0) + found
     model.zero_grad(set_to_none=True)
     return Score(lambda path: scores[path])

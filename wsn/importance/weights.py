@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from wsn.precision import full_precision
+
 
 @dataclass(frozen=True)
 class Score:
@@ -57,8 +59,8 @@ def readers(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def weight_of(leaf: nn.Module) -> Tensor:
-    """Return a layer's weight in float32 as (everything else, input channels), without its gradient."""
-    return as_weight(leaf, leaf.weight.detach()).float()  # type: ignore[operator]
+    """Return a layer's weight in full precision as (everything else, input channels), without its gradient."""
+    return full_precision(as_weight(leaf, leaf.weight.detach()))  # type: ignore[operator]
 
 
 def as_weight(leaf: nn.Module, weight: Tensor) -> Tensor:

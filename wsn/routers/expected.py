@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from wsn.cost import Part, cost_table
+from wsn.precision import full_precision
 from wsn.routers.choices import Choices, Key, Weights
 from wsn.subnet import Subnet
 from wsn.supernet import Supernet
@@ -60,8 +61,8 @@ class ExpectedCost:
         for keys, combinations, values in self.terms:
             chance: Tensor = values.new_ones(len(values))
             for key, at in zip(keys, combinations.unbind(1)):
-                chance = chance.to(weights[key].device) * weights[key].float()[..., at.to(weights[key].device)]
-            total = total.to(chance.device) + chance @ values.to(chance.device)
+                chance = chance.to(weights[key].device) * full_precision(weights[key])[..., at.to(weights[key].device)]
+            total = total.to(chance.device) + chance @ values.to(chance.device, chance.dtype)
         return total.mean()
 
     def _term(self, keys: Sequence[Key], find: "_Find") -> _Term:

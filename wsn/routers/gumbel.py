@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wsn.errors import WsnError
+from wsn.precision import full_precision
 from wsn.routers.choices import Choices, Key, Weights
 
 
@@ -61,7 +62,7 @@ class Gumbel:
 
     def soft(self, logits: Tensor, **options: Any) -> Tensor:
         """Return drawn shares of logits (..., K)."""
-        return F.gumbel_softmax(logits.float() * self.now_scale, tau=self.now_temperature, **options)
+        return F.gumbel_softmax(full_precision(logits) * self.now_scale, tau=self.now_temperature, **options)
 
     def weights(self, choices: Choices, logits: dict[Key, Tensor]) -> Weights:
         """Return drawn shares of all choices, together a subnet where they are hard."""
@@ -71,4 +72,4 @@ class Gumbel:
     def expected(self, logits: dict[Key, Tensor]) -> Weights:
         """Return the shares without noise: soft at the start, all but one-hot at the end."""
         sharpness = self.now_scale / self.now_temperature
-        return {key: (value.float() * sharpness).softmax(-1) for key, value in logits.items()}
+        return {key: (full_precision(value) * sharpness).softmax(-1) for key, value in logits.items()}

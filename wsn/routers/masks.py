@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from wsn.backbones.causal_lm import CausalLMSupernet
 from wsn.narrow import Leaf, leaf_of, set_parameter
+from wsn.precision import full_precision
 from wsn.routers.choices import Choices, Key, Weights
 
 
@@ -34,7 +35,9 @@ class Mask:
     def __call__(self) -> Tensor:
         """Return the mask (C,), or (B, 1, C), or (B, T, C)."""
         weights = self.weights.get(self.key)
-        return self.table[0] if weights is None else weights @ self.table  # a single choice has no shares
+        if weights is None:  # a single choice has no shares
+            return self.table[0]
+        return weights.to(self.table.dtype) @ self.table
 
 
 class MaskedNorm(nn.Module):
@@ -60,7 +63,7 @@ class MaskedNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise a stream (B, T, D) that is zero outside the mask."""
         norm: Any = self.norm
-        mask, full = self.mask(), x.float()
+        mask, full = self.mask(), full_precision(x)
         share = mask.mean(-1, keepdim=True)
         if isinstance(norm, nn.LayerNorm):
             centred = full - full.mean(-1, keepdim=True) / share * mask

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from wsn.precision import full_precision
 from wsn.routers.choices import Choices, Weights
 
 SMOOTHING = 0.9  # of the measured error
@@ -37,7 +38,7 @@ class Surrogate(nn.Module):
 
     def features(self, weights: Weights, batch: int) -> Tensor:
         """Return the shares of each sequence (B, number of all choices); those of tokens are averaged."""
-        rows = [weights[key].float() for key in self.keys]
+        rows = [full_precision(weights[key]) for key in self.keys]
         rows = [w.expand(batch, -1) if w.ndim == 1 else w.mean(1).expand(batch, -1) for w in rows]
         return torch.cat(rows, -1)
 

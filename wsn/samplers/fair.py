@@ -1,60 +1,70 @@
 """Strict fairness: every choice is trained equally often in each step."""
 
+import math
 from collections.abc import Sequence
+from random import Random
 from typing import Any
 
-from wsn.errors import WsnError
+from wsn.dimension import Choice
+from wsn.errors import WsnError, listed
 from wsn.samplers.base import Draw, Sampler, Score
 from wsn.space import SearchSpace
 
+MOST = 12  # subnets of a step
+
 
 class FairSampler(Sampler):
-    """Draw as many subnets as a dimension has choices: at every position each choice occurs in exactly one of them.
+    """Draw as many subnets as a dimension has choices: at every position each choice occurs equally often in them.
 
-    Positions with one choice are fixed; the others need equally many. A block that some of the subnets skip is
-    trained less often, by nature of elastic depth; each of its choices is drawn once all the same.
+    Positions with one choice are fixed. A block that some of the subnets skip is trained less often, by nature of
+    elastic depth; each of its choices is drawn equally often all the same.
 
-    Source: FairNAS, Chu et al. 2021, arXiv:1907.01845, §3.2 (algorithm 1). Differs: subnets per step follow from the
-    space, so ``roles`` may hold one role only.
+    Source: FairNAS, Chu et al. 2021, arXiv:1907.01845, §3.2 (algorithm 1), where every position has m choices and each
+    occurs once. Differs: where numbers of choices differ, their least common multiple is the number of subnets; subnets
+    per step follow from the space, so ``roles`` may hold one role only.
 
     Raises:
-        WsnError: positions with different numbers of choices, of which only "expectation fairness" could be had.
+        WsnError: numbers of choices whose least common multiple is above 12.
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         if len(set(self.roles)) != 1:
             raise WsnError(f"sampler=fair draws subnets of one role. Received roles={list(self.roles)}")
-        self.count = choices_per_position(self.space, self.shared)
+        self.count = fair_count(self.space, self.shared)
 
     def enter(self, phase) -> None:
         """Take the phase's choices and role."""
         super().enter(phase)
-        self.count = choices_per_position(self.space, self.shared)
+        self.count = fair_count(self.space, self.shared)
 
     def sample(self, step: int, micro_batch: int = 0, score: Score | None = None) -> list[Draw]:
-        """Return one subnet per choice: at every position a permutation of the choices."""
+        """Return one subnet per choice: at every position a permutation of the choices, repeated."""
         space = self.space_of(step)
         rng = self.rng(step, 0)
         orders = {
-            n: [rng.sample(c, len(c)) if len(c) > 1 else list(c) * self.count for c in d.choices]
-            for n, d in space.dimensions.items()
-            if n not in space.coupled
+            n: [self._order(rng, c) for c in d.choices] for n, d in space.dimensions.items() if n not in space.coupled
         }
         return [
             Draw(space.subnet(**{n: [order[i] for order in o] for n, o in orders.items()}), self.roles[0])
             for i in range(self.count)
         ]
 
+    def _order(self, rng: Random, choices: Sequence[Choice]) -> list[Choice]:
+        if len(choices) == 1:
+            return list(choices) * self.count
+        repeated = list(choices) * (self.count // len(choices))
+        return rng.sample(repeated, len(repeated))
 
-def choices_per_position(space: SearchSpace, shared: Sequence[str]) -> int:
-    """Return the number of choices that every elastic position has."""
-    counts = {n: {len(c) for c in d.choices} - {1} for n, d in space.dimensions.items() if n not in shared}
-    numbers = set.union(*counts.values()) if counts else set()
-    if len(numbers) > 1:
+
+def fair_count(space: SearchSpace, shared: Sequence[str]) -> int:
+    """Return the least number of subnets in which every choice can occur equally often."""
+    counts = {n: sorted({len(c) for c in d.choices}) for n, d in space.dimensions.items() if n not in shared}
+    count = math.lcm(*(number for numbers in counts.values() for number in numbers))
+    if count > MOST:
         raise WsnError(
-            "sampler=fair needs equally many choices at every position. Received "
-            f"{', '.join(f'{n}: {sorted(c)}' for n, c in counts.items() if c)}. Give each dimension as many choices "
-            "(backbone.NAME=[...]), or fix it to one per step (sampler.shared=[...])"
+            f"sampler=fair would need {count} subnets in each step, at most {MOST} are allowed: numbers of choices are "
+            f"{', '.join(f'{n}: {listed(c)}' for n, c in counts.items())}. Give dimensions numbers of choices that "
+            "divide each other (backbone.NAME=[...]), or fix one to one choice per step (sampler.shared=[...])"
         )
-    return numbers.pop() if numbers else 1
+    return count
