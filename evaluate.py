@@ -5,7 +5,7 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from wsn.config import main_errors, quoted
+from wsn.config import command_line, main_errors
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
@@ -21,5 +21,5 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = quoted(sys.argv[1:])
+    sys.argv[1:] = command_line(sys.argv[1:])
     main()

@@ -5,7 +5,7 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from wsn.config import check, main_errors, quoted, require_plugin
+from wsn.config import check, command_line, main_errors, rename_keys, require_plugin
 from wsn.run.finetune import adopt_run
 from wsn.run.job import in_sweep, objective, run_job
 
@@ -20,7 +20,7 @@ def main(cfg: DictConfig) -> float | tuple[float, ...] | None:
 
 def run(cfg: DictConfig) -> dict[str, float]:
     """Check the config at once, then import what is heavy and train."""
-    cfg = adopt_run(cfg)
+    cfg = adopt_run(rename_keys(cfg))
     check(cfg)
     from wsn.run.train import train
 
@@ -28,6 +28,6 @@ def run(cfg: DictConfig) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = quoted(sys.argv[1:])
+    sys.argv[1:] = command_line(sys.argv[1:])
     require_plugin(sys.argv[1:])
     main()

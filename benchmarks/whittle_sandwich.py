@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 import wsn
-from wsn.config import build
+from wsn.config import build, build_data
 from wsn.pareto import read_csv, write_csv
 from wsn.run.folder import read_config
 
@@ -92,7 +92,7 @@ def main():
     args = parser.parse_args()
     L.seed_everything(0, verbose=False)
     cfg = read_config(args.run)
-    data = build(cfg.data)
+    data = build_data(cfg.data)
     data.setup()
     net = make(wsn.create_supernet("llama", model_dir=cfg.backbone.model_dir).model, cfg.data.sequence_length)
     space = build(cfg.method).prepare(wsn.create_supernet("llama", model_dir=cfg.backbone.model_dir)).space
@@ -112,7 +112,7 @@ def main():
     out.mkdir(exist_ok=True)
     shapes = [row for row in read_csv(args.run / "subnets.csv") if row["split"] == "test"]
     for text in ("shakespeare", "python"):
-        test = build({**cfg.data, "test": str(args.text / f"{text}.txt")})
+        test = build_data({**cfg.data, "test": str(args.text / f"{text}.txt")})
         rows = []
         for row in shapes:
             net.reset_super_network()

@@ -72,7 +72,7 @@ def curve(method: str, folder: str | Path, *overrides: str) -> list[dict[str, fl
     from omegaconf import open_dict
 
     import wsn  # noqa: F401  repairs torchvision
-    from wsn.config import build, compose
+    from wsn.config import build, build_data, compose
     from wsn.run.train import make_module, make_trainer
 
     before = torch.get_default_dtype()
@@ -89,10 +89,10 @@ def curve(method: str, folder: str | Path, *overrides: str) -> list[dict[str, fl
         torch.manual_seed(0)
         module = make_module(cfg)
         callbacks = [build(node) for node in cfg.callbacks.values() if node and "folder" not in node]
-        cfg.trainer.enable_progress_bar = False
-        cfg.trainer.log_every_n_steps = 1
+        with open_dict(cfg):
+            cfg.trainer.update(enable_progress_bar=False, enable_checkpointing=False, log_every_n_steps=1)
         trainer = make_trainer(cfg.trainer, module, [*callbacks, recorder := _recorder()], [])
-        trainer.fit(module, datamodule=build(cfg.data))
+        trainer.fit(module, datamodule=build_data(cfg.data))
         return recorder.rows
     finally:
         torch.set_default_dtype(before)

@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM
 import wsn
 from wsn.backbones.transformer import shape_space
 from wsn.callbacks.checkpoint import load_checkpoint
-from wsn.config import build, compose
+from wsn.config import build, build_data, compose
 from wsn.cost import cost
 from wsn.pareto import read_csv
 from wsn.run.finetune import adopt_run, load_start
@@ -101,7 +101,7 @@ def test_only_loras_and_gate_train(tmp_path):
         assert [at for _, _, at in net.space.kept(net.space.subnet(depth=int(depth)))] == layers
     before = copy.deepcopy(net.state_dict())
     run = trainer()
-    run.fit(module, datamodule=build(cfg.data))
+    run.fit(module, datamodule=build_data(cfg.data))
     moved = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
     assert moved
     assert all(name.startswith("providers.1.") for name in moved)
@@ -127,7 +127,7 @@ def test_loras_train_on_a_base_of_few_bits(base, tmp_path):
 
     before = quantised()
     assert len(before) == 5 * 7
-    trainer().fit(module, datamodule=build(cfg.data))
+    trainer().fit(module, datamodule=build_data(cfg.data))
     assert all(torch.equal(p, before[n]) for n, p in quantised().items())
     assert any(p.abs().sum() > 0 for p in net.providers[1].up.values())
     net.eval()

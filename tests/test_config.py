@@ -11,7 +11,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from wsn import WsnError
 from wsn.backbones.transformer import shape_space
-from wsn.config import build, check, compose
+from wsn.config import MOVED, build, check, compose, rename_keys
 from wsn.methods.llm_qfa import bits_space
 from wsn.run.folder import read_config
 
@@ -192,3 +192,23 @@ def test_the_config_of_a_moved_run_folder_points_at_where_it_is(tmp_path):
     assert cfg.paths.run_dir == str(tmp_path)
     assert cfg.callbacks.x == {"folder": f"{tmp_path}/checkpoints", "other": "old/ab", "also": "my old/a"}
     assert cfg.n == [str(tmp_path), 1]
+
+
+@pytest.mark.parametrize(("old", "new"), MOVED.items())
+def test_keys_of_earlier_versions_still_work(old, new):
+    cfg = compose(CONF, [f"{old}=[8]"])
+    assert OmegaConf.select(cfg, new) == [8]
+    group, _, key = old.rpartition(".")
+    assert key not in cfg[group]
+    saved = OmegaConf.create({group: {key: [8]}})
+    assert OmegaConf.select(rename_keys(saved), new) == [8]
+    assert key not in saved[group]
+
+
+def test_published_spaces_on_photographs():
+    """What suits small images is the data's to say; ImageNet keeps what was published."""
+    for backbone, resolution in (("mobilenet", list(range(128, 225, 4))), ("proxyless", list(range(128, 225, 4)))):
+        cfg = compose(CONF, [f"backbone={backbone}", "data=imagenet", "data.root=."]).backbone
+        assert (cfg.depth, cfg.kernel, cfg.expand) == ([2, 3, 4], [3, 5, 7], [3, 4, 6])
+        assert (list(cfg.resolution), cfg.reduction) == (resolution, 32)
+        assert cfg.get("strides") is None

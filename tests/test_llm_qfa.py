@@ -12,7 +12,7 @@ from test_methods import trainer
 from transformers import AutoModelForCausalLM
 
 import wsn
-from wsn.config import build, compose
+from wsn.config import build_data, compose
 from wsn.cost_models.counted import WeightBytes
 from wsn.dimension import Dimension
 from wsn.files import write_atomically
@@ -117,7 +117,7 @@ def test_only_loras_train(tmp_path):
     assert net.space.size() == 3**3
     before = copy.deepcopy(net.state_dict())
     assert all(before[name].any() for name in before if name.endswith("scales"))
-    trainer(epochs=2).fit(module, datamodule=build(cfg.data))
+    trainer(epochs=2).fit(module, datamodule=build_data(cfg.data))
     moved = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
     assert {name.rpartition(".")[2] for name in moved} == {"down", "up"}
     assert {name.split(".")[-2] for name in moved} == {"2", "3", "4"}

@@ -17,7 +17,7 @@ from wsn.callbacks.data_importance import DataImportance
 from wsn.callbacks.delayed_shrinking import DelayedShrinking
 from wsn.callbacks.distillation import AlphaDivergence
 from wsn.callbacks.progressive_shrinking import ProgressiveShrinking
-from wsn.config import build, compose
+from wsn.config import build, build_data, compose
 from wsn.errors import WsnError
 from wsn.evaluation import evaluate
 from wsn.init import zero_gamma
@@ -134,7 +134,7 @@ def train_a_little(cfg):
     for i, phase in enumerate(module.method.phases):
         module.method.phases[i] = Phase(**{**phase.__dict__, "epochs": 1, "warmup_epochs": 0})
     run = trainer(callbacks, total_epochs(module.method.phases))
-    run.fit(module, datamodule=build(cfg.data))
+    run.fit(module, datamodule=build_data(cfg.data))
     after = module.supernet.state_dict()
     assert any(not torch.equal(before[k], after[k]) for k in before)
     assert all(v.isfinite().all() for v in after.values())
@@ -185,7 +185,7 @@ def draws_of(name, tmp_path, stop=None, checkpoint=None):
                 run.limit_train_batches = 0
 
     run = trainer([draws, Feedback(), Stop()], 3, max_steps=stop or -1)
-    run.fit(module, datamodule=build(cfg.data), ckpt_path=checkpoint)
+    run.fit(module, datamodule=build_data(cfg.data), ckpt_path=checkpoint)
     return draws.seen
 
 
@@ -383,7 +383,7 @@ def test_data_importance_is_the_mean_size_of_the_logits_gradient():
                 self.found.setdefault((run.current_epoch, index), []).append(g.norm().item())
 
     cfg = compose(CONF, ["method=pa_da", *SMALL])
-    scores, importance, data_module = Scores(), DataImportance(tau=0.8), build(cfg.data)
+    scores, importance, data_module = Scores(), DataImportance(tau=0.8), build_data(cfg.data)
     module = make_module(cfg)
     trainer([scores, importance], 2).fit(module, datamodule=data_module)
     expected = torch.zeros(data_module.train_size)
@@ -432,4 +432,4 @@ def test_worked_example_of_the_readme_runs(tmp_path):
     cfg = compose(CONF, ["method=mine", f"hydra.searchpath=[{tmp_path}]", *SMALL])
     module = make_module(cfg)
     module.method.phases = [Phase(**{**module.method.phases[0].__dict__, "epochs": 1, "warmup_epochs": 0})]
-    trainer().fit(module, datamodule=build(cfg.data))
+    trainer().fit(module, datamodule=build_data(cfg.data))

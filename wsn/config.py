@@ -14,7 +14,7 @@ from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from wsn.dimension import Dimension
@@ -49,9 +49,44 @@ def register_resolvers() -> None:
 register_resolvers()
 
 
+MOVED = {f"data.{name}": f"data.hints.{name}" for name in ("resolution", "reduction", "width_mult", "patch_size")}
+"""Config keys of earlier versions → what they are called now; on the command line and in the configs of run folders."""
+
+
+def renamed(arguments: list[str]) -> list[str]:
+    """Return overrides under the names that their keys have now, see :data:`MOVED`.
+
+    >>> renamed(["method=ofa", "data.resolution=[16]"])
+    ['method=ofa', 'data.hints.resolution=[16]']
+    """
+    result = []
+    for argument in arguments:
+        key, sign, value = argument.partition("=")
+        result.append(f"{MOVED[key]}={value}" if sign and key in MOVED else argument)
+    return result
+
+
+def rename_keys(cfg: DictConfig) -> DictConfig:
+    """Move the values of a saved config to the names that their keys have now, in place."""
+    for old, new in MOVED.items():
+        group, _, key = old.rpartition(".")
+        node = OmegaConf.select(cfg, group)
+        if isinstance(node, DictConfig) and key in node:
+            value = node[key]
+            with open_dict(cfg):
+                del node[key]
+                OmegaConf.update(cfg, new, value, force_add=True)
+    return cfg
+
+
 def build_group(node: Any) -> Any:
     """Make the object of a config group, whose ``name`` is the config's and not the constructor's."""
     return build({key: value for key, value in node.items() if key != "name"})
+
+
+def build_data(node: Any) -> Any:
+    """Make the data module of a config, whose ``hints`` are for backbones."""
+    return build({key: value for key, value in node.items() if key != "hints"})
 
 
 def plain(node: Any) -> Any:
@@ -87,7 +122,12 @@ def compose(conf: Path, overrides: list[str], name: str = "train") -> DictConfig
     from hydra import initialize_config_dir
 
     with initialize_config_dir(str(Path(conf).resolve()), version_base="1.3"):
-        return hydra_compose(name, overrides)
+        return hydra_compose(name, renamed(overrides))
+
+
+def command_line(arguments: list[str]) -> list[str]:
+    """Return the overrides of a command line as Hydra takes them: renamed and quoted."""
+    return quoted(renamed(arguments))
 
 
 def quoted(arguments: list[str]) -> list[str]:
@@ -128,7 +168,13 @@ def explain(error: BaseException) -> str | None:
         key = error.full_key or str(error)
         return f"{key} has no value. Pass it on the command line: {key}=..."
     if isinstance(error, OmegaConfBaseException):
-        return f"Config error: {error}"
+        hint = (
+            " Say what suits networks on this data, in its yaml (defaults: [/hints@hints: small_images]) or here "
+            "(+data.hints.NAME=...)"
+            if "data.hints" in str(error)
+            else ""
+        )
+        return f"Config error: {error}{hint}"
     return str(error) if isinstance(error, WsnError) else None
 
 

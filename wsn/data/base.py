@@ -172,10 +172,6 @@ class ImageDataModule(DataModule):
         cutmix: alpha of CutMix (Yun et al. 2019, arXiv:1905.04899); 0 is off.
         random_erasing: probability of random erasing.
         calibration_images: training images for BN calibration.
-        resolution: input resolutions that suit elastic networks on this data; a hint, read by conf/backbone.
-        reduction: total stride that suits this data; a hint, read by conf/backbone.
-        width_mult: width of networks that suits this data; a hint, read by conf/backbone.
-        patch_size: patches of vision transformers that suit this data; a hint, read by conf/backbone.
         num_classes: number of classes.
         in_chans: number of channels.
         **kwargs: as for :class:`DataModule`.
@@ -188,10 +184,6 @@ class ImageDataModule(DataModule):
         cutmix: float = 0.0,
         random_erasing: float = 0.0,
         calibration_images: int = 2000,
-        resolution: Any = None,
-        reduction: int | None = None,
-        width_mult: float | None = None,
-        patch_size: Any = None,
         num_classes: int = 10,
         in_chans: int = 3,
         **kwargs: Any,
@@ -200,10 +192,6 @@ class ImageDataModule(DataModule):
         self.image_size = image_size
         self.random_erasing = random_erasing
         self.calibration_images = calibration_images
-        self.resolution = resolution
-        self.reduction = reduction
-        self.width_mult = width_mult
-        self.patch_size = patch_size
         self.num_classes = num_classes
         self.in_chans = in_chans
         self.mixup: Mixup | None = None

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from wsn.config import build
+from wsn.config import build_data
 from wsn.errors import WsnError
 from wsn.importance.calibration import placed
 from wsn.importance.layers import block_influence
@@ -40,5 +40,5 @@ def subnet_by_rule(folder: str | Path, spec: str) -> Subnet:
     if net.in_chans or len(net.providers):
         raise WsnError("subnet=sorted@<rate> prunes a language model without LoRAs. Take best@<constraints>")
     with placed(net) as device:
-        scores = block_influence(net, build(cfg.data).held_out(BATCHES, device))
+        scores = block_influence(net, build_data(cfg.data).held_out(BATCHES, device))
     return sorted_subnet(net, layer_rates(scores, float(budget)).tolist())

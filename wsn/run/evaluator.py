@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader
 
-from wsn.config import build, plain
+from wsn.config import build_data, plain
 from wsn.errors import WsnError, listed
 from wsn.evaluation import Candidate, evaluate, row
 from wsn.prefix import prefix_order
@@ -48,7 +48,7 @@ class Evaluator:
                 raise WsnError(f"data.{key} is not an option of this run's data; it has {listed(saved.data)}")
             saved.data[key] = value
         self.net = load_supernet(folder, saved)
-        self.data = build(saved.data)
+        self.data = build_data(saved.data)
         self.split = split
         self.group = max(1, group)
         self.channels_last = saved.channels_last

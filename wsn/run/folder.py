@@ -8,6 +8,7 @@ from hydra.types import RunMode
 from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
+from wsn.config import rename_keys
 from wsn.errors import WsnError
 from wsn.files import write_atomically
 
@@ -62,6 +63,7 @@ def read_config(folder: str | Path) -> DictConfig:
     except FileNotFoundError:
         raise WsnError(f"{folder} is not a run folder: it has no {CONFIG}") from None
     assert isinstance(cfg, DictConfig)
+    cfg = rename_keys(cfg)
     old = OmegaConf.select(cfg, "paths.run_dir")
     return cfg if old is None else OmegaConf.create(_moved(OmegaConf.to_container(cfg), str(old), str(folder)))
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from wsn.callbacks.checkpoint import AtomicCheckpointIO, load_checkpoint
 from wsn.callbacks.pareto_logging import ParetoLogging
-from wsn.config import build, build_group
+from wsn.config import build, build_data, build_group
 from wsn.logging.console import quiet
 from wsn.module import SupernetModule
 from wsn.run.budget import images_for
@@ -35,7 +35,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     quiet()
     torch.set_float32_matmul_precision("high")
     L.seed_everything(cfg.seed, workers=True, verbose=False)
-    data = build(cfg.data)
+    data = build_data(cfg.data)
     module = make_module(cfg)
     if cfg.get("run") and not cfg.resume:
         load_start(cfg, module)
