@@ -9,7 +9,7 @@ from statistics import median
 
 from wsn.cost_models.counted import KVCacheBytes, WeightBytes
 from wsn.cost_models.latency import DecodeLatency, PrefillLatency
-from wsn.pareto import read_csv
+from wsn.rows import read_csv
 from wsn.run.load import load_supernet
 
 ROUNDS = 3

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from random import Random
 
-from wsn.pareto import read_csv
+from wsn.rows import read_csv
 from wsn.run.evaluator import Evaluator
 
 

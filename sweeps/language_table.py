@@ -11,7 +11,7 @@ from statistics import mean
 from matplotlib.figure import Figure
 
 from wsn.logging.plots import LINES, MARKERS, PALETTE
-from wsn.pareto import read_csv
+from wsn.rows import read_csv
 
 TEXTS = {"shakespeare": "Hamlet", "python": "Python source"}
 SHARES = (1.0, 0.8, 0.65, 0.5)

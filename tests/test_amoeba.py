@@ -22,7 +22,7 @@ from wsn.backbones.transformer import shape_space
 from wsn.callbacks.checkpoint import load_checkpoint
 from wsn.config import build, build_data, compose
 from wsn.cost import cost
-from wsn.pareto import read_csv
+from wsn.rows import read_csv
 from wsn.run.finetune import adopt_run, load_start
 from wsn.run.load import load_supernet
 from wsn.run.train import make_module, train

@@ -17,7 +17,7 @@ from wsn.cost_models.counted import WeightBytes
 from wsn.dimension import Dimension
 from wsn.files import write_atomically
 from wsn.methods.llm_qfa import bits_space
-from wsn.pareto import read_csv
+from wsn.rows import read_csv
 from wsn.run.evaluate import evaluate_run
 from wsn.run.export import export_run
 from wsn.run.load import load_supernet

@@ -9,7 +9,7 @@ from test_config import CONF
 import wsn
 from wsn.config import compose
 from wsn.hugging_face import load_tokenizer
-from wsn.pareto import read_csv
+from wsn.rows import read_csv
 from wsn.run.lm_eval import TaskAccuracy, evaluate_tasks, main
 from wsn.run.load import load_supernet
 from wsn.run.train import train

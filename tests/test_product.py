@@ -19,7 +19,8 @@ import wsn
 from wsn import WsnError
 from wsn.__main__ import main as wsn_main
 from wsn.config import compose
-from wsn.pareto import Front, read_csv
+from wsn.pareto import Front
+from wsn.rows import read_csv
 from wsn.run.evaluator import Evaluator
 from wsn.run.export import export_run
 from wsn.run.known import known_rows

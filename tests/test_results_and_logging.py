@@ -5,7 +5,8 @@ from rich.console import Console
 
 from wsn.logging.csv import CSVLogger
 from wsn.logging.results import print_results, read_results, write_results
-from wsn.pareto import Front, read_csv
+from wsn.pareto import Front
+from wsn.rows import read_csv
 
 
 def make_rows(split="test", step=9):

@@ -15,7 +15,7 @@ from test_train import command, weights
 from wsn.callbacks.checkpoint import load_checkpoint
 from wsn.errors import WsnError
 from wsn.files import locked
-from wsn.pareto import read_csv
+from wsn.rows import read_csv
 from wsn.run import devices
 from wsn.run.devices import own_gpu
 from wsn.run.job import objective, release, run_in

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from wsn.pareto import Front, read_csv
+from wsn.pareto import Front
+from wsn.rows import read_csv
 
 pytestmark = pytest.mark.xdist_group("train")  # one process makes the run that the tests share
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -11,12 +12,15 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from wsn.cost import cost
+from wsn.errors import WsnError
 from wsn.images import at_resolution
 from wsn.losses import counted
 from wsn.methods.base import Method, set_dropout
 from wsn.metrics import SubnetMetrics
 from wsn.precision import full_precision
 from wsn.prefix import SharedPrefixes, prefix_order
+from wsn.rows import read_csv
+from wsn.space import SearchSpace
 from wsn.subnet import Subnet
 from wsn.supernet import Supernet
 
@@ -29,8 +33,15 @@ class Candidate:
     subnet: Subnet
 
 
-def candidates(net: Supernet, named: Mapping[str, Any], panel: int, seed: int = 0, pool: int = 500) -> list[Candidate]:
-    """Return the named subnets and a panel of random ones spread evenly over the cost range.
+def candidates(
+    net: Supernet,
+    named: Mapping[str, Any],
+    panel: int,
+    seed: int = 0,
+    pool: int = 500,
+    table: str | Path | None = None,
+) -> list[Candidate]:
+    """Return the named subnets, those of a table, and a panel of random ones spread evenly over the cost range.
 
     Args:
         net: the supernet.
@@ -38,11 +49,27 @@ def candidates(net: Supernet, named: Mapping[str, Any], panel: int, seed: int = 
         panel: number of random subnets.
         seed: of the panel; the same panel is evaluated throughout a run.
         pool: random subnets to choose the panel from.
+        table: a CSV file whose column ``arch`` has subnets; those that are not of the space are left out.
     """
     chosen = {net.space.find(spec): name for name, spec in reversed(list(named.items()))}
     result = [Candidate(name, subnet) for subnet, name in reversed(list(chosen.items()))]
+    for subnet in members(net.space, table) if table else ():
+        if subnet not in chosen:
+            chosen[subnet] = "table"
+            result.append(Candidate("table", subnet))
     result += [Candidate("random", s) for s in spread(net, panel, Random(seed), pool) if s not in chosen]
     return result
+
+
+def members(space: SearchSpace, table: str | Path) -> list[Subnet]:
+    """Return the subnets of a table (CSV with a column ``arch``) that are of a space, each once, in its order."""
+    found: dict[Subnet, None] = {}
+    for record in read_csv(table):
+        try:
+            found[space.find(record["arch"])] = None
+        except WsnError:  # of a coupled or listed space that has only some of them
+            continue
+    return list(found)
 
 
 def with_method(chosen: Sequence[Candidate], method: Method, net: Supernet) -> list[Candidate]:

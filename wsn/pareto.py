@@ -1,17 +1,15 @@
 """Pareto fronts of evaluated subnets."""
 
-import csv
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from wsn.errors import WsnError, listed
-from wsn.files import replacing, write_atomically
+from wsn.files import write_atomically
+from wsn.rows import Row, read_csv, write_csv
 
-Row = dict[str, Any]
 OBJECTIVES: Mapping[str, str] = {"macs": "min", "acc": "max"}
 
 
@@ -171,40 +169,3 @@ def _volume(points: np.ndarray, corner: np.ndarray) -> float:
     edges = np.append(points[1:, 0], corner[0])
     widths = edges - points[:, 0]
     return float(sum(w * _volume(points[: i + 1, 1:], corner[1:]) for i, w in enumerate(widths) if w > 0))
-
-
-def write_csv(path: str | Path, rows: Sequence[Row]) -> None:
-    """Write rows as a table whose columns are all their keys; None becomes empty."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def read_csv(path: str | Path) -> list[Row]:
-    """Read a table that :func:`write_csv` wrote: numbers, True and False come back as such, empty as None.
-
-    Raises:
-        WsnError: the file is missing.
-    """
-    try:
-        with open(path, newline="") as file:
-            return [{key: _value(key, text) for key, text in row.items()} for row in csv.DictReader(file)]
-    except OSError as error:
-        raise WsnError(f"Cannot read {path}: {error.strerror}") from error
-
-
-def _value(key: str, text: str) -> Any:
-    if text == "":
-        return None
-    if key in ("id", "arch", "kind", "phase", "split"):
-        return text
-    if text in ("True", "False"):
-        return text == "True"
-    for convert in (int, float):
-        try:
-            return convert(text)
-        except ValueError:
-            continue
-    return text

@@ -14,6 +14,7 @@ import yaml
 
 from wsn.dimension import Choice, Dimension, Follow
 from wsn.errors import WsnError, listed
+from wsn.rows import read_csv
 from wsn.subnet import Subnet, plain
 
 
@@ -167,6 +168,19 @@ class SearchSpace:
         except WsnError as error:
             raise WsnError(f"The subnet file {path} is not of this space. {error}") from None
 
+    def read_row(self, path: str | Path, subnet_id: str) -> Subnet:
+        """Read a subnet from a CSV table of subnets, such as subnets.csv: its columns ``id`` and ``arch``.
+
+        Raises:
+            WsnError: the file is missing, has no such row, or the subnet is not of this space.
+        """
+        rows = read_csv(path)
+        found = next((row for row in rows if row.get("id") == subnet_id), None)
+        if found is None or not found.get("arch"):
+            known = [str(row["id"]) for row in rows if row.get("id") and row.get("arch")]
+            raise WsnError(f"The table {path} has no subnet {subnet_id!r}; it has {listed(known[:8]) or 'none'} …")
+        return self.find(found["arch"])
+
     def to_json(self) -> str:
         """Return the space as JSON; :meth:`from_json` is its inverse."""
         coupled = {name: follow.to_dict() for name, follow in self.coupled.items()}
@@ -192,7 +206,7 @@ class SearchSpace:
 
         Args:
             spec: a Subnet, ``"largest"``, ``"smallest"``, ``"middle"``, choices as a mapping or text (JSON, or YAML
-                such as ``{depth: 2}``), or the path of a subnet file.
+                such as ``{depth: 2}``), the path of a subnet file, or ``TABLE.csv:ID``, a row of a table of subnets.
         """
         named = {"largest": self.max, "smallest": self.min, "middle": self.middle}
         if isinstance(spec, str):
@@ -201,9 +215,12 @@ class SearchSpace:
             if not spec.lstrip().startswith("{"):
                 if Path(spec).suffix == ".json":
                     return self.read(spec)
+                table, _, subnet_id = spec.rpartition(":")
+                if Path(table).suffix == ".csv":
+                    return self.read_row(table, subnet_id)
                 raise WsnError(
-                    f"Unknown subnet {spec!r}. Allowed are {listed(named)}, a .json file, or choices such as "
-                    f"{self.min().to_json()}"
+                    f"Unknown subnet {spec!r}. Allowed are {listed(named)}, a .json file, TABLE.csv:ID, or choices "
+                    f"such as {self.min().to_json()}"
                 )
             try:
                 spec = yaml.safe_load(spec)

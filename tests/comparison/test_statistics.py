@@ -138,3 +138,32 @@ def test_mean_front_against_looking_up_every_budget():
         best = [max(q for c, q in zip(*front) if c <= budget) for front in fronts]
         assert (mean, deviation) == (pytest.approx(np.mean(best)), pytest.approx(np.std(best, ddof=1)))
     assert s.mean_front([([1, 2], [3, 4])]) == ([1, 2], [3, 4], [0, 0])
+
+
+def test_interval_and_paired_test_against_scipy():
+    rng = np.random.default_rng(3)
+    a, b = rng.random(5), rng.random(5)
+    low, high = stats.t.interval(0.95, 4, loc=a.mean(), scale=stats.sem(a))
+    assert s.half_interval(a.tolist()) == pytest.approx((high - low) / 2)
+    assert s.half_interval([0.3]) is None
+    assert s.paired_t(a, b) == pytest.approx(stats.ttest_1samp(a - b, 0).pvalue)
+    assert s.paired_t([1, 2], [1, 2]) == 1
+    assert s.paired_t([2, 3], [1, 2]) == 0
+
+
+def test_pairs_of_shared_seeds_are_paired():
+    values = {"a": [1.0, 2.0, 3.0], "b": [3.1, 1.1, 2.0], "c": [5.0]}
+    pairs = s.pairwise(values, {"a": [0, 1, 2], "b": [2, 0, 1], "c": [7]})
+    expected = stats.ttest_rel([1.0, 2.0, 3.0], [1.1, 2.0, 3.1]).pvalue
+    assert pairs["a", "b"].paired == pytest.approx(expected)
+    assert pairs["a", "b"].paired_holm == pytest.approx(expected)  # the only pair that is paired
+    assert pairs["a", "c"].paired is None
+    assert not pairs["a", "c"].sure
+
+
+def test_compute_to_reach_a_quality():
+    curve = [(100, 88.0), (10, 80.0), (30, 70.0)]  # the second way is worse than the shorter one
+    assert s.compute_to_reach(curve, 84.0, 1) == pytest.approx(10**1.5)
+    assert s.compute_to_reach(curve, 60.0, 1) == pytest.approx(10)
+    assert s.compute_to_reach(curve, 90.0, 1) == pytest.approx(100)
+    assert s.compute_to_reach([(10, 3.0), (100, 2.0)], 2.5, -1) == pytest.approx(10**1.5)

@@ -1,5 +1,6 @@
 """Tables, Markdown and CSV of small comparisons worked out by hand, and the command line."""
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from wsn.comparison.files import markdown
 from wsn.comparison.runs import find_runs
 from wsn.comparison.summary import Comparison
 from wsn.comparison.tables import config_table, correlation_table, gap_table, p_text, pair_table, per_method, verdict
-from wsn.pareto import read_csv
+from wsn.rows import read_csv
 from wsn.run.compare import compare, main
 
 ROOT = Path(__file__).parents[2]
@@ -48,10 +49,10 @@ def comparison_of(folder):
 
 # Hypervolume of a: (60 * 1 + 70 * 2) / 4 = 50, of b 51.5, of c 42.5. The smallest alone: 66.
 GOLDEN = """\
-| method | seeds | hypervolume | smallest | middle | largest | front mean | gap of smallest to alone | GMACs spent | minutes |
-|---|---|---|---|---|---|---|---|---|---|
-| `ofa` | 2 | 50.75 ± 1.06 | 61.0 ± 1.4 | 71.0 ± 1.4 | 81.0 ± 1.4 | 71.0 ± 1.4 | -5.0 ± 1.4 | 100 | 1.5 |
-| `ofa+no ramp` | 1 | 42.50 | 50.0 | 60.0 | 90.0 | 66.7 | -16.0 | 100 | 1.5 |
+| method | seeds | hypervolume | smallest | middle | largest | front mean | gap of smallest to alone | break-even | GMACs spent | minutes |
+|---|---|---|---|---|---|---|---|---|---|---|
+| `ofa` | 2 | 50.75 ± 1.06 | 61.0 ± 1.4 | 71.0 ± 1.4 | 81.0 ± 1.4 | 71.0 ± 1.4 | -5.0 ± 0.0 | 1.0 | 100 | 1.5 |
+| `ofa+no ramp` | 1 | 42.50 | 50.0 | 60.0 | 90.0 | 66.7 | -15.0 | 1.0 | 100 | 1.5 |
 
 Hypervolume: percent of the area that a front can dominate, i.e. the mean top-1 accuracy over all budgets. \
 Reference point of all runs: 4.00 M MACs, 0 %.
@@ -109,11 +110,55 @@ def test_gaps_and_rank_correlation(tmp_path):
     assert [title for title, _ in table.heads] == ["method", *KINDS]
     cells = {row[0].text: [(cell.text, cell.tone) for cell in row[1:]] for row in table.rows}
     assert cells["trained alone"] == [("65.0", ""), ("70.0", ""), ("75.0", "")]
-    assert cells["ofa"] == [("+0.0 ± 7.1", "bad"), ("-5.0 ± 7.1", "bad"), ("+5.0 ± 0.0", "good")]
+    half = 12.7062 * math.sqrt(50) / math.sqrt(2)  # Student's t of one degree of freedom, deviation of ±5
+    assert cells["ofa"] == [(f"+0.0 ± {half:.1f}", "bad"), (f"-5.0 ± {half:.1f}", "bad"), ("+5.0 ± 0.0", "good")]
     assert cells["bignas"] == [("+10.0", "good"), ("+5.0", "good"), ("–", "")]
     ranks = {row[0].text: [cell.text for cell in row[1:]] for row in correlation_table(comparison).rows}
-    assert ranks["ofa"] == ["3", "+0.67 ± 0.47", "+0.75 ± 0.35"]  # 1 and 1/3; 1 and 1/2
-    assert ranks["bignas"] == ["2", "needs ≥ 3 subnets", "needs ≥ 3 subnets"]
+    # τ 1 and 1/3, ρ 1 and 1/2; of three the best is always among the first five; τ between the seeds 1/3
+    assert ranks["ofa"] == [
+        "3", "+0.67 ± 0.47", "+0.67 ± 0.47", "+0.75 ± 0.35", "1.0 ± 0.0", "1.00 ± 0.00", "0.33", "–",
+    ]  # fmt: skip
+    assert ranks["bignas"] == ["2", *["needs ≥ 3 subnets"] * 5, "–", "–"]
+    assert ranks["MACs alone"] == ["3", "+1.00", "+1.00", "+1.00", "1.0", "1.00", "–", "–"]
+
+
+def test_alone_is_paired_by_seed_and_takes_the_best_of_the_longest(tmp_path):
+    make_run(tmp_path / "a", "ofa", 0, [0.60, 0.70, 0.80])
+    make_run(tmp_path / "b", "ofa", 1, [0.64, 0.70, 0.80])
+    for seed, smallest in enumerate([0.70, 0.72]):
+        make_run(tmp_path / f"slow{seed}", "plain", seed, [smallest - 0.1, None, None], tags=["rate 0.01"])
+        make_run(tmp_path / f"good{seed}", "plain", seed, [smallest, None, None], tags=["rate 0.1"])
+    make_run(tmp_path / "short", "plain", 0, [0.60, None, None], tags=["short"])
+    path = tmp_path / "short" / "metrics.csv"
+    path.write_text("step,train/gmacs_spent\n9,25\n")
+    comparison = comparison_of(tmp_path)
+    (key,) = comparison.alone
+    assert comparison.alone[key].values == (70.0, 72.0)
+    assert comparison.gaps("ofa")[key] == pytest.approx([-10, -8])
+    # The curve: 60 after 25 GMACs, 71 after 100.5; the supernet's mean, 62, is reached at 25 · (100.5 / 25)^(2 / 11)
+    found = comparison.break_even("ofa")
+    assert found.alone == pytest.approx(25 * (100.5 / 25) ** (2 / 11))
+    assert found.sizes == pytest.approx(100.5 / found.alone)
+    assert found.reached
+
+
+def test_rankings_move_between_epochs(tmp_path):
+    make_run(tmp_path / "a", "ofa", 0, [0.60, 0.70, 0.80])
+    make_run(tmp_path / "d", "plain", 0, [0.65, 0.70, 0.75])
+    path = tmp_path / "a" / "subnets.csv"
+    head, *rows = path.read_text().splitlines()
+    columns = head.split(",")
+    assert {"epoch", "split"} <= set(columns)
+    lines = [head]
+    for epoch, order in ((1, [0.1, 0.2, 0.3]), (2, [0.2, 0.1, 0.3])):
+        for row, acc in zip(rows, order):
+            cells = dict(zip(columns, row.split(",")))
+            lines.append(",".join({**cells, "split": "val", "epoch": str(epoch), "acc": str(acc)}.values()))
+    path.write_text("\n".join([*lines, *rows]) + "\n")
+    comparison = comparison_of(tmp_path)
+    assert comparison.epoch_ranks("ofa") == [pytest.approx([1, 1 / 3])]
+    cells = {row[0].text: row[-1].text for row in correlation_table(comparison).rows}
+    assert cells["ofa"] == "+0.67 ± 0.47"
 
 
 def test_small_is_good_for_language_models(tmp_path):

@@ -18,8 +18,9 @@ from wsn.callbacks.checkpoint import load_checkpoint
 from wsn.config import compose
 from wsn.logging.results import write_results
 from wsn.logging.wandb import COLUMNS, define_metrics, git_state, log_final
-from wsn.pareto import Front, read_csv
+from wsn.pareto import Front
 from wsn.quality import BITS
+from wsn.rows import read_csv
 from wsn.run.export import _log, export_run
 
 pytestmark = pytest.mark.xdist_group("wandb")  # one process makes the runs that the tests share

@@ -14,8 +14,8 @@ from wsn.config import build, build_group, compose
 from wsn.export.elastic import save_elastic
 from wsn.methods.base import RoleLoss
 from wsn.methods.routed import Routed
-from wsn.pareto import read_csv
 from wsn.routers.grouped import run_routed
+from wsn.rows import read_csv
 from wsn.run.evaluate import evaluate_run
 from wsn.run.known import subnet_specs
 from wsn.run.load import load_supernet

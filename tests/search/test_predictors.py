@@ -13,7 +13,15 @@ from wsn.pareto import Front
 from wsn.search.linas import PredictorAssisted
 from wsn.search.predictors import MODELS, Predictor, k_fold_report, scores
 from wsn.search.problem import Spent
-from wsn.search.ranking import kendall_tau, pairwise_accuracy, sparse_kendall_tau, top_k_regret
+from wsn.search.ranking import (
+    kendall_tau,
+    pairwise_accuracy,
+    sparse_kendall_tau,
+    stability,
+    surpasses_random,
+    top_k_regret,
+    top_n_rank,
+)
 from wsn.search.strategies import RandomSearch
 from wsn.search.table import TableProblem
 
@@ -121,3 +129,31 @@ def test_sparse_tau_forgives_swaps_within_a_bin():
 def test_regret_is_what_the_best_pick_lacks():
     assert top_k_regret([1, 2, 3], [0.9, 0.5, 0.6], k=1) == pytest.approx(0.3)
     assert top_k_regret([1, 2, 3], [0.9, 0.5, 0.6], k=3) == 0
+
+
+def test_top_n_rank_by_sorting():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        predicted, true = rng.random(9), rng.random(9)
+        best = max(sorted(range(9), key=lambda i: -predicted[i])[:3], key=lambda i: true[i])
+        assert top_n_rank(predicted, true, 3) == sorted(true, reverse=True).index(true[best]) + 1
+    assert top_n_rank([1, 2, 3], [0.1, 0.2, 0.3], 1) == 1
+
+
+def test_surpassing_random_by_enumeration():
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        predicted, true = rng.random(7), rng.random(7)
+        best = sorted(true, reverse=True)[top_n_rank(predicted, true, 3) - 1]
+        draws = list(combinations(true, 3))
+        assert surpasses_random(predicted, true, 3) == pytest.approx(np.mean([max(d) <= best for d in draws]))
+    assert surpasses_random([1, 2, 3], [0.1, 0.2, 0.3], 1) == 1
+
+
+def test_stability_of_rankings():
+    assert stability([[1, 2, 3]]) is None
+    assert stability([[1, 2, 3], [10, 20, 30]]) == pytest.approx(1)
+    assert stability([[1, 2, 3], [3, 2, 1]]) == pytest.approx(-1)
+    rankings = np.random.default_rng(2).random((4, 6))
+    taus = [kendall_tau(rankings[i], rankings[j]) for i in range(4) for j in range(i)]
+    assert stability(rankings) == pytest.approx(np.mean(taus))

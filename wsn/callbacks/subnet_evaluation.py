@@ -35,6 +35,8 @@ class SubnetEvaluation(Callback):
         every_n_epochs: besides the ends of phases; 0: only there.
         calibrate: recompute BN statistics for each subnet (off: the shared ones, for comparison).
         seed: of the panel.
+        table: a CSV file whose column ``arch`` has further subnets; those that are of the space are evaluated too.
+        last_epochs: evaluate after each of so many last epochs, to see how much results move from one to the next.
     """
 
     def __init__(
@@ -45,6 +47,8 @@ class SubnetEvaluation(Callback):
         every_n_epochs: int = 0,
         calibrate: bool = True,
         seed: int = 0,
+        table: str | Path | None = None,
+        last_epochs: int = 0,
     ):
         self.folder = Path(folder)
         self.named = dict(named)
@@ -52,12 +56,14 @@ class SubnetEvaluation(Callback):
         self.every_n_epochs = every_n_epochs
         self.calibrate = calibrate
         self.seed = seed
+        self.table = table
+        self.last_epochs = last_epochs
         self.rows: list[Row] = []
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Choose the subnets; after a resume, take back the earlier results."""
         assert isinstance(pl_module, SupernetModule)
-        self.chosen = candidates(pl_module.supernet, self.named, self.panel, self.seed)
+        self.chosen = candidates(pl_module.supernet, self.named, self.panel, self.seed, table=self.table)
         if trainer.global_step and (self.folder / "subnets.csv").exists():
             earlier = read_results(self.folder)
             self.rows = [r for r in earlier if r["split"] == "val" and r["step"] <= trainer.global_step]
@@ -82,7 +88,7 @@ class SubnetEvaluation(Callback):
     def _due(self, trainer: L.Trainer, module: SupernetModule) -> bool:
         epoch, phases = trainer.current_epoch, module.method.phases
         ends = phase_at(phases, epoch)[0] != phase_at(phases, epoch + 1)[0]
-        ends = ends or epoch + 1 == trainer.max_epochs
+        ends = ends or epoch + max(1, self.last_epochs) >= (trainer.max_epochs or 0)
         return ends or bool(self.every_n_epochs and (epoch + 1) % self.every_n_epochs == 0)
 
     def _run(self, trainer: L.Trainer, module: SupernetModule, split: str) -> list[Row]:

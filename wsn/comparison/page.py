@@ -17,6 +17,7 @@ from wsn.comparison.summary import NAMED, Comparison
 from wsn.comparison.tables import (
     Cell,
     Table,
+    break_even_table,
     config_table,
     correlation_table,
     gap_table,
@@ -150,8 +151,8 @@ def _mean_data(c: Comparison, group: Sequence[Run], axis: str) -> list[list[floa
 
 def _scatter_data(c: Comparison, label: str) -> list[list[float]]:
     """Return the places in ``alone`` of the subnets that a method has too, and its mean quality there."""
-    own = c.gaps(label)
-    found = [(i, a.mean + sum(own[key]) / len(own[key])) for i, (key, a) in enumerate(c.alone.items()) if key in own]
+    own = c.mean_qualities(label)
+    found = [(i, own[key]) for i, key in enumerate(c.alone) if key in own]
     return [[i for i, _ in found], [round(q, 4) for _, q in found]]
 
 
@@ -215,6 +216,7 @@ def _tables(c: Comparison) -> dict[str, str]:
         "verdict": " ".join(map(escape, verdict(c))),
         "pairs": table_html(pair_table(c), "pairs") if len(c.groups) <= WIDE else many,
         "gaps": table_html(gap_table(c), "gap") if c.alone else "",
+        "break_even": table_html(break_even_table(c), "break-even") if c.alone else "",
         "correlations": table_html(correlation_table(c), "tau") if c.alone else "",
         "runs": table_html(run_table(c), "runs"),
         "config": table_html(config_table(c), "config"),

@@ -5,14 +5,15 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from wsn.comparison.ledger import is_ledger, read_ledger
 from wsn.errors import WsnError, listed
-from wsn.quality import Quality, quality_of_metrics
+from wsn.quality import Quality, quality_of, quality_of_metrics
 
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 KEYS = ("method", "seed")
@@ -39,6 +40,7 @@ class Run:
         gmacs: spent in training; None where it was not logged.
         minutes: that training took; None where it is not known.
         dropped: number of subnets without a finite quality.
+        epochs: held-out qualities after each of the last evaluated epochs: epoch → subnet's id → quality.
     """
 
     folder: str
@@ -54,6 +56,7 @@ class Run:
     gmacs: float | None
     minutes: float | None
     dropped: int = 0
+    epochs: dict[int, dict[str, float]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.subnets["id"])
@@ -79,6 +82,9 @@ def find_runs(paths: Iterable[str | Path]) -> tuple[list[Run], dict[str, str]]:
     folders = {folder.resolve(): folder for path in places for folder in _folders(path)}
     runs, skipped = [], {}
     for folder in folders.values():
+        if is_ledger(folder):
+            runs += ledger_runs(folder)
+            continue
         try:
             runs.append(read_run(folder))
         except UnfinishedError as reason:
@@ -93,10 +99,10 @@ def find_runs(paths: Iterable[str | Path]) -> tuple[list[Run], dict[str, str]]:
 
 
 def _folders(path: Path) -> Iterator[Path]:
-    """Yield folders that hold a run or a job; what is inside a run (searches, exports) is its own."""
+    """Yield folders that hold a run, a job or a ledger; what is inside a run (searches, exports) is its own."""
     for where, folders, files in os.walk(path):
         folders[:] = sorted(f for f in folders if not f.startswith("."))
-        if "config.yaml" in files or "job.json" in files:
+        if "config.yaml" in files or "job.json" in files or is_ledger(Path(where)):
             yield Path(where)
             folders.clear()
 
@@ -113,7 +119,7 @@ def read_run(folder: Path) -> Run:
             " ".join(f"its job {STATUS.get(job['status'], job['status'])}. {job.get('error') or ''}".split())
         )
     cfg = _config(folder)
-    quality, rows = _test_rows(folder / "subnets.csv")
+    quality, rows, epochs = _rows(folder / "subnets.csv")
     kept = [row for row in rows if math.isfinite(row[-1])]
     if not kept:
         raise UnfinishedError(f"no subnet has a finite {quality.name}")
@@ -134,7 +140,40 @@ def read_run(folder: Path) -> Run:
         gmacs=_last_number(folder / "metrics.csv", "train/gmacs_spent"),
         minutes=_minutes(folder, job),
         dropped=len(rows) - len(kept),
+        epochs=epochs,
     )
+
+
+def ledger_runs(folder: Path) -> list[Run]:
+    """Return the runs of a ledger, see :mod:`wsn.comparison.ledger`."""
+    found = []
+    for run in read_ledger(folder):
+        quality = quality_of(run["rows"])
+        tests = [row for row in run["rows"] if row["split"] == "test"]
+        epochs: dict[int, dict[str, float]] = {}
+        for row in run["rows"]:
+            if row["split"] == "val":
+                epochs.setdefault(row["epoch"], {})[row["id"]] = quality.shown(row)
+        columns: dict[str, list[Any]] = {name: [row.get(name) for row in tests] for name in COLUMNS[:-1]}
+        columns["quality"] = [quality.shown(row) for row in tests]
+        found.append(
+            Run(
+                folder=str(folder / run["job"]),
+                label=run["label"],
+                alone=run["label"].partition("+")[0] == "plain",
+                seed=run["seed"],
+                quality=quality,
+                data=run["data"],
+                backbone=run["backbone"],
+                subnets=columns,
+                config={"recipe_version": run["recipe"]},
+                overrides=(),
+                gmacs=run["train/gmacs_spent"],
+                minutes=run["seconds"] / 60,
+                epochs=epochs,
+            )
+        )
+    return found
 
 
 def _job(folder: Path) -> dict[str, Any]:
@@ -157,20 +196,21 @@ def _config(folder: Path) -> dict[str, Any]:
     return cfg
 
 
-def _test_rows(path: Path) -> tuple[Quality, list[tuple]]:
-    """Return the measure of the task, and the last evaluation on the test split as tuples of :data:`COLUMNS`.
+def _rows(path: Path) -> tuple[Quality, list[tuple], dict[int, dict[str, float]]]:
+    """Return the measure, the last evaluation on the test split as :data:`COLUMNS`, and held-out qualities by epoch.
 
     Raises:
-        UnfinishedError: there is none.
+        UnfinishedError: there are no test rows.
     """
     try:
         with open(path, newline="") as file:
             reader = csv.reader(file)
             head = {name: i for i, name in enumerate(next(reader, []))}
-            split = head.get("split", 0)
-            rows = [row for row in reader if len(row) == len(head) and row[split] == "test"]
+            whole = [row for row in reader if len(row) == len(head)]
     except OSError:
         raise UnfinishedError("unfinished: it has no subnets.csv") from None
+    split = head.get("split", 0)
+    rows = [row for row in whole if row[split] == "test"]
     if not rows:
         raise UnfinishedError("unfinished: subnets.csv has no test rows")
     quality = quality_of_metrics([name for name, i in head.items() if rows[-1][i]])
@@ -179,7 +219,13 @@ def _test_rows(path: Path) -> tuple[Quality, list[tuple]]:
         raise UnfinishedError(f"subnets.csv has no column {listed(lacking)}")
     last = rows[-1][head["step"]] if "step" in head else None
     unique = {row[head["id"]]: row for row in reversed(rows) if last is None or row[head["step"]] == last}
-    return quality, [_subnet(row, head, quality) for row in reversed(unique.values())]
+    epochs: dict[int, dict[str, float]] = {}
+    if "epoch" in head:
+        for row in whole:
+            if row[split] == "val" and row[head["epoch"]] and row[head[quality.key]]:
+                shown = quality.scale * float(row[head[quality.key]])
+                epochs.setdefault(int(row[head["epoch"]]), {})[row[head["id"]]] = shown
+    return quality, [_subnet(row, head, quality) for row in reversed(unique.values())], epochs
 
 
 def _subnet(row: Sequence[str], head: Mapping[str, int], quality: Quality) -> tuple:

@@ -5,7 +5,7 @@ import math
 import statistics
 import warnings
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
@@ -26,16 +26,81 @@ class Overall:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two methods: p of Mann-Whitney's U, the same after Holm's correction, and Cliff's delta (first - second)."""
+    """Two methods: p of Mann-Whitney's U, the same after Holm's correction, and Cliff's delta (first - second).
+
+    Where both have the same seeds, ``paired`` and ``paired_holm`` are p of Student's t over these.
+    """
 
     p: float
     p_holm: float
     delta: float
+    paired: float | None = None
+    paired_holm: float | None = None
+
+    @property
+    def sure(self) -> bool:
+        """Whether they differ at p < 0.05, corrected: by the paired test where there is one."""
+        return (self.p_holm if self.paired_holm is None else self.paired_holm) < 0.05
 
 
 def deviation(values: Sequence[float]) -> float | None:
     """Return the sample standard deviation; None of fewer than two values."""
     return statistics.stdev(values) if len(values) > 1 else None
+
+
+def half_interval(values: Sequence[float], level: float = 0.95) -> float | None:
+    """Return half the width of the confidence interval of a mean, by Student's t; None of fewer than two values.
+
+    >>> round(half_interval([1.0, 2.0, 3.0]), 3)
+    2.484
+    """
+    sd = deviation(values)
+    if sd is None:
+        return None
+    return float(stats.t.ppf((1 + level) / 2, len(values) - 1)) * sd / math.sqrt(len(values))
+
+
+def paired_t(a: Sequence[float], b: Sequence[float]) -> float:
+    """Return the two-sided p of Student's t over paired values; 1 where all differences are 0."""
+    differences = np.subtract(a, b)
+    if np.ptp(differences) < 1e-12:
+        return 1.0 if abs(differences[0]) < 1e-12 else 0.0
+    return float(stats.ttest_rel(a, b).pvalue)
+
+
+def compute_to_reach(points: Sequence[tuple[float, float]], quality: float, sign: int) -> float:
+    """Return the compute after which a learning curve reaches a quality.
+
+    The curve is the upper hull of the points over the logarithm of the compute, so a way that is worse than what lies
+    between two others does not count. A quality that it does not reach takes all of its compute, one below its first
+    point that of the first: the true values are above and below.
+
+    Args:
+        points: (compute, quality), of trainings of different lengths and settings.
+        quality: to reach.
+        sign: 1 where much quality is good, -1 where little is.
+
+    >>> round(compute_to_reach([(1, 80), (4, 90)], 85, 1), 6)
+    2.0
+    """
+    hull: list[tuple[float, float]] = []
+    for x, y in sorted((math.log(spent), sign * value) for spent, value in points):
+        while hull and (y >= hull[-1][1] if x == hull[-1][0] else _below(hull, x, y)):
+            hull.pop()
+        if not hull or y > hull[-1][1]:
+            hull.append((x, y))
+    for (x, y), (further, better) in itertools.pairwise(hull):
+        if sign * quality <= better:
+            return math.exp(x + max(0.0, (sign * quality - y) / (better - y)) * (further - x))
+    return math.exp(hull[-1][0])
+
+
+def _below(hull: Sequence[tuple[float, float]], x: float, y: float) -> bool:
+    """Tell whether the last point of a hull is below the line from the one before to (x, y)."""
+    if len(hull) < 2:
+        return False
+    (x0, y0), (x1, y1) = hull[-2:]
+    return (y1 - y0) * (x - x0) <= (y - y0) * (x1 - x0)
 
 
 def front_of(costs: Sequence[float], qualities: Sequence[float], sign: int) -> list[int]:
@@ -105,9 +170,30 @@ def holm(p: Sequence[float]) -> list[float]:
     return corrected
 
 
-def pairwise(values: Mapping[str, Sequence[float]]) -> dict[tuple[str, str], Pair]:
-    """Compare all pairs of methods, in the order of ``values``; Holm's correction is over all of them."""
-    return _pairs(values, list(itertools.combinations(values, 2)))
+def pairwise(
+    values: Mapping[str, Sequence[float]], seeds: Mapping[str, Sequence[Hashable]] | None = None
+) -> dict[tuple[str, str], Pair]:
+    """Compare all pairs of methods, in the order of ``values``; Holm's correction is over all of them.
+
+    Args:
+        values: method → one value a run.
+        seeds: method → the seeds of these runs; with those that two methods share, each once, values are paired too.
+    """
+    pairs = list(itertools.combinations(values, 2))
+    found = _pairs(values, pairs)
+    paired = {pair: p for pair in pairs if (p := _paired(values, seeds, *pair)) is not None} if seeds else {}
+    for (pair, p), corrected in zip(paired.items(), holm(list(paired.values()))):
+        found[pair] = replace(found[pair], paired=p, paired_holm=corrected)
+    return found
+
+
+def _paired(
+    values: Mapping[str, Sequence[float]], seeds: Mapping[str, Sequence[Hashable]], a: str, b: str
+) -> float | None:
+    """Return p of the paired test of two methods over their shared seeds; None of fewer than two."""
+    of_seed = [dict(zip(seeds[label], values[label])) for label in (a, b)]
+    shared = [seed for seed in of_seed[0] if seed in of_seed[1]]
+    return paired_t(*([found[seed] for seed in shared] for found in of_seed)) if len(shared) > 1 else None
 
 
 def against_best(values: Mapping[str, Sequence[float]]) -> dict[str, Pair]:

@@ -8,24 +8,40 @@ from functools import cached_property
 from typing import Any
 
 from wsn.comparison.runs import Run
-from wsn.comparison.statistics import Pair, deviation, front_of, hypervolume, pairwise, rank_correlation
+from wsn.comparison.statistics import (
+    Pair,
+    compute_to_reach,
+    deviation,
+    front_of,
+    hypervolume,
+    pairwise,
+    rank_correlation,
+)
 from wsn.errors import WsnError
 from wsn.quality import Quality
+from wsn.search.ranking import stability
 
 NAMED = ("smallest", "middle", "largest")
 AXES = ("macs", "params", "latency_ms")
+LAST_EPOCHS = 5  # by which the movement of rankings is measured
 Key = tuple[str, int]  # id and MACs: the same choices in another backbone are another network
 
 
 @dataclass(frozen=True)
 class Alone:
-    """A subnet trained alone: its costs, and its quality over the seeds."""
+    """A subnet trained alone: its costs, and its quality over the seeds.
+
+    Where it was trained in several ways (lengths, rates, told apart by tags), ``values`` are of the best of the
+    longest; ``curve`` has the compute (GMACs) and mean quality of every way.
+    """
 
     kind: str
     macs: int
     params: int
     arch: str
     values: tuple[float, ...]
+    seeds: tuple[int, ...] = ()
+    curve: tuple[tuple[float, float], ...] = ()
 
     @property
     def mean(self) -> float:
@@ -36,6 +52,30 @@ class Alone:
     def deviation(self) -> float | None:
         """Standard deviation over the seeds; None for one."""
         return deviation(self.values)
+
+    def of_seed(self, seed: int) -> float:
+        """Return the quality at a seed; the mean over seeds, where it was not trained with that one."""
+        return dict(zip(self.seeds, self.values)).get(seed, self.mean)
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """From how many sizes on one supernet is cheaper than training each alone to the same quality.
+
+    Args:
+        spent: GMACs of the supernet.
+        alone: mean GMACs of a size trained alone, until it is as good as the supernet's.
+        reached: whether every size alone gets so far; where it does not, ``alone`` is all that was spent on it.
+    """
+
+    spent: float
+    alone: float
+    reached: bool
+
+    @property
+    def sizes(self) -> float:
+        """Number of sizes that cost as much as the supernet."""
+        return self.spent / self.alone
 
 
 @dataclass
@@ -89,36 +129,83 @@ class Comparison:
     @cached_property
     def alone(self) -> dict[Key, Alone]:
         """Subnets that were trained alone, ascending in MACs."""
-        found: dict[Key, list[tuple[Run, int]]] = {}
+        found: dict[Key, dict[str, list[tuple[Run, int]]]] = {}
         for run in self.plain:
             for i, key in enumerate(keys(run)):
-                found.setdefault(key, []).append((run, i))
-        result = {}
-        for key, places in sorted(found.items(), key=lambda item: item[0][1]):
-            columns, i = places[0][0].subnets, places[0][1]
-            values = tuple(run.subnets["quality"][j] for run, j in places)
-            result[key] = Alone(columns["kind"][i], key[1], columns["params"][i], columns["arch"][i], values)
-        return result
+                found.setdefault(key, {}).setdefault(run.label, []).append((run, i))
+        return {key: self._alone(ways) for key, ways in sorted(found.items(), key=lambda item: item[0][1])}
+
+    def _alone(self, ways: Mapping[str, list[tuple[Run, int]]]) -> Alone:
+        """Put together what is known of one subnet: label → (run, place in it)."""
+        values = {label: [run.subnets["quality"][i] for run, i in places] for label, places in ways.items()}
+        means = {label: statistics.fmean(found) for label, found in values.items()}
+        spent = {label: statistics.fmean([run.gmacs or 0.0 for run, _ in places]) for label, places in ways.items()}
+        longest = [label for label in ways if spent[label] >= 0.9 * max(spent.values())]
+        best = max(longest, key=lambda label: self.quality.sign * means[label])
+        run, i = ways[best][0]
+        curve = tuple((spent[label], means[label]) for label in ways if spent[label])
+        kind, macs, params, arch = (run.subnets[name][i] for name in ("kind", "macs", "params", "arch"))
+        seeds = tuple(run.seed for run, _ in ways[best])
+        return Alone(kind, macs, params, arch, tuple(values[best]), seeds, curve)
 
     def qualities(self, run: Run) -> dict[Key, float]:
         """Return the quality of those subnets of a run that were trained alone too."""
         return {key: q for key, q in zip(keys(run), run.subnets["quality"]) if key in self.alone}
 
     def gaps(self, label: str) -> dict[Key, list[float]]:
-        """Return subnet → each run's quality less the mean of the same subnet trained alone."""
+        """Return subnet → each run's quality less that of the same subnet trained alone, of the same seed if any."""
         gaps: dict[Key, list[float]] = {}
         for run in self.groups[label]:
             for key, value in self.qualities(run).items():
-                gaps.setdefault(key, []).append(value - self.alone[key].mean)
+                gaps.setdefault(key, []).append(value - self.alone[key].of_seed(run.seed))
         return gaps
 
-    def correlations(self, label: str) -> list[tuple[float, float]]:
-        """Return Kendall's τ-b and Spearman's ρ of each run's qualities with those of the subnets trained alone."""
-        found = []
+    def mean_qualities(self, label: str) -> dict[Key, float]:
+        """Return subnet → mean quality over a method's runs, of those that were trained alone too."""
+        found: dict[Key, list[float]] = {}
+        for run in self.groups[label]:
+            for key, value in self.qualities(run).items():
+                found.setdefault(key, []).append(value)
+        return {key: statistics.fmean(values) for key, values in found.items()}
+
+    def break_even(self, label: str) -> BreakEven | None:
+        """Return what a method's supernet costs in sizes trained alone; None where compute or sizes are not known."""
+        spent = [run.gmacs for run in self.groups[label] if run.gmacs]
+        own = {key: q for key, q in self.mean_qualities(label).items() if key in self.names and self.alone[key].curve}
+        if not spent or not own:
+            return None
+        sign = self.quality.sign
+        needed = [compute_to_reach(self.alone[key].curve, q, sign) for key, q in own.items()]
+        reached = all(sign * max(sign * q for _, q in self.alone[key].curve) >= sign * own[key] for key in own)
+        return BreakEven(statistics.fmean(spent), statistics.fmean(needed), reached)
+
+    def ranks(self, label: str) -> list[tuple[list[float], list[float]]]:
+        """Return each run's qualities and those of the same subnets alone, both so that much is good."""
+        sign, found = self.quality.sign, []
         for run in self.groups[label]:
             both = self.qualities(run)
-            result = rank_correlation(list(both.values()), [self.alone[key].mean for key in both])
-            found += [result] if result else []
+            truth = [sign * self.alone[key].mean for key in both]
+            if rank_correlation(list(both.values()), truth):
+                found.append(([sign * q for q in both.values()], truth))
+        return found
+
+    def stability(self, label: str) -> float | None:
+        """Return the mean Kendall τ between a method's runs, over the subnets that all of them evaluated (S-Tau)."""
+        runs = [dict(zip(keys(run), run.subnets["quality"])) for run in self.groups[label]]
+        shared = [key for key in runs[0] if all(key in run for run in runs)]
+        return stability([[run[key] for key in shared] for run in runs]) if len(shared) > 2 else None
+
+    def epoch_ranks(self, label: str) -> list[list[float]]:
+        """Return for each run Kendall's τ of the last epochs' held-out qualities with those alone."""
+        truth = {key[0]: alone.mean for key, alone in self.alone.items()}
+        found = []
+        for run in self.groups[label]:
+            taus = []
+            for epoch in sorted(run.epochs)[-LAST_EPOCHS:]:
+                known = {i: q for i, q in run.epochs[epoch].items() if i in truth}
+                both = rank_correlation(list(known.values()), [truth[i] for i in known])
+                taus += [both[0]] if both else []
+            found += [taus] if len(taus) > 1 else []
         return found
 
     @cached_property
@@ -139,7 +226,7 @@ class Comparison:
     @cached_property
     def pairs(self) -> dict[tuple[str, str], Pair]:
         """Tests of all pairs of methods by their hypervolumes."""
-        return pairwise(self.hypervolumes)
+        return pairwise(self.hypervolumes, self.seeds)
 
     @cached_property
     def names(self) -> dict[Key, str]:

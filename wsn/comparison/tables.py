@@ -6,10 +6,24 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from wsn.comparison.runs import Run
-from wsn.comparison.statistics import against_best, deviation, mean_ranks, overall_test, share_seeds, smallest_p
+from wsn.comparison.statistics import (
+    against_best,
+    deviation,
+    half_interval,
+    mean_ranks,
+    overall_test,
+    rank_correlation,
+    share_seeds,
+    smallest_p,
+)
 from wsn.comparison.summary import NAMED, Comparison, Key, differences
+from wsn.search.ranking import sparse_kendall_tau, surpasses_random, top_n_rank
 
 NONE = "–"
+FEW = 12  # pairs of methods that are named
+TOP = 5
+SPARSE = 0.002  # of accuracy, or bits per byte
+BY_MACS = "MACs alone"
 
 
 @dataclass(frozen=True)
@@ -104,9 +118,15 @@ def _quality_columns(c: Comparison) -> dict[str, tuple[str, CellOf]]:
     for key in c.alone:
         if key in c.names:
             columns[f"gap of {c.names[key]} to alone"] = (
-                f"{c.quality.name} less that of the same subnet trained alone",
+                f"{c.quality.name} less that of the same subnet trained alone, paired over seeds: mean ± half of the "
+                "95 % confidence interval",
                 lambda label, key=key: gap(c, label, key),  # type: ignore[misc]
             )
+    if c.alone:
+        columns["break-even"] = (
+            "from how many deployed sizes on one supernet costs less than training each alone to the same quality",
+            lambda label: break_even(c, label),
+        )
     return columns
 
 
@@ -130,13 +150,31 @@ def _number(value: float | None, digits: int) -> Cell:
     return Cell(NONE) if value is None else Cell(f"{value:,.{digits}f}" if digits else f"{value:.0f}", value)
 
 
+def mean_interval(values: Sequence[float], digits: int, sign: str = "") -> Cell:
+    """Return the mean of values and half of its 95 % confidence interval; one value has none."""
+    if not values:
+        return Cell(NONE)
+    mean, half = statistics.fmean(values), half_interval(values)
+    text = f"{mean:{sign}.{digits}f}" + (f" ± {half:.{digits}f}" if half is not None else "")
+    return Cell(text, mean, f"mean and 95 % confidence interval, n = {len(values)}")
+
+
 def gap(c: Comparison, label: str, key: Key) -> Cell:
-    """Return how far a method's subnet is from the same subnet trained alone."""
-    cell = spread(c.gaps(label).get(key, []), c.quality.digits, "+")
+    """Return how far a method's subnet is from the same subnet trained alone, paired over seeds."""
+    cell = mean_interval(c.gaps(label).get(key, []), c.quality.digits, "+")
     if cell.value is None:
         return cell
     better = float(cell.value) * c.quality.sign > 0
     return Cell(cell.text, cell.value, cell.title, "good" if better else "bad")
+
+
+def break_even(c: Comparison, label: str) -> Cell:
+    """Return from how many sizes on a method's supernet is cheaper than training each alone to the same quality."""
+    found = c.break_even(label)
+    if found is None:
+        return Cell(NONE)
+    note = f"{found.spent:,.0f} GMACs; alone {found.alone:,.0f} for a size" + ("" if found.reached else ", or more")
+    return Cell(f"{'' if found.reached else '< '}{found.sizes:.1f}", found.sizes, note)
 
 
 def per_method(c: Comparison, titles: Sequence[str] | None = None, without: Sequence[str] = ()) -> Table:
@@ -164,7 +202,9 @@ def pair_table(c: Comparison) -> Table:
         pair, sign = (pairs[a, b], 1) if (a, b) in pairs else (pairs[b, a], -1)
         delta = sign * pair.delta + 0.0
         title = f"{a} against {b}: δ = {delta:+.2f}, p = {pair.p:.3g}, Holm-corrected {pair.p_holm:.3g}"
-        sure = "*" if pair.p_holm < 0.05 else ""
+        if pair.paired is not None:
+            title += f"; paired t: p = {pair.paired:.3g}, Holm-corrected {pair.paired_holm:.3g}"
+        sure = "*" if pair.sure else ""
         return Cell(f"{delta:+.2f}{sure}", delta, title, "good" if delta > 0 else "bad" if delta < 0 else "")
 
     rows = [[Cell(a, a), *(cell(a, b) for b in labels)] for a in labels]
@@ -196,6 +236,15 @@ def verdict(c: Comparison) -> list[str]:
         f"With {fewest[-1]} against {fewest[-2]} seeds p cannot be below {least:.2g}, nor below "
         f"{min(1.0, least * len(pairs)):.2g} after the correction."
     )
+    paired = {names: pair.paired_holm for names, pair in pairs.items() if pair.paired_holm is not None}
+    if paired:
+        sure = [f"{a} and {b}" for (a, b), p in paired.items() if p < 0.05]
+        told = "no pair differs" if not sure else f"{len(sure)} of {len(paired)} pairs differ"
+        named = f": {'; '.join(sure)}" if 0 < len(sure) <= FEW else ""
+        lines.append(
+            f"Student's t paired over shared seeds, Holm-corrected over {len(paired)} "
+            f"pair{'s' * (len(paired) > 1)}: {told} at p < 0.05{named}."
+        )
     return lines
 
 
@@ -211,23 +260,82 @@ def gap_table(c: Comparison) -> Table:
     return Table(heads, [own_row, *rows], ["", *c.groups])
 
 
+def break_even_table(c: Comparison) -> Table:
+    """Return what supernets cost in networks trained alone to the same quality: a row per method."""
+    rows, methods = [], []
+    for label in c.groups:
+        found = c.break_even(label)
+        if found is not None:
+            told = "" if found.reached else "some sizes alone never get so far"
+            rows.append([Cell(label, label), _number(found.spent, 0), _number(found.alone, 0), break_even(c, label),
+                         Cell(told)])  # fmt: skip
+            methods.append(label)
+    heads = [
+        ("method", ""), ("GMACs of the supernet", "mean over runs"),
+        ("GMACs of a size alone", "until it is as good as the supernet's, mean over the named sizes"),
+        ("break-even", "sizes from which on the supernet is cheaper"), ("note", ""),
+    ]  # fmt: skip
+    return Table(heads, rows, methods)
+
+
 def correlation_table(c: Comparison) -> Table:
-    """Return rank correlations of supernet and stand-alone qualities: mean ± standard deviation over runs."""
+    """Return how well supernets rank subnets: against those trained alone, between seeds, over the last epochs."""
     rows = []
     for label, group in c.groups.items():
-        found = c.correlations(label)
-        shared = [len(c.qualities(run)) for run in group]
-        taus, rhos = [tau for tau, _ in found], [rho for _, rho in found]
-        why = "" if found else "needs ≥ 3 subnets" if max(shared) < 3 else "not defined: all are equal"
-        rows.append([
-            Cell(label, label), Cell(str(max(shared)), max(shared)),
-            spread(taus, 2, "+") if found else Cell(why), spread(rhos, 2, "+") if found else Cell(why),
-        ])  # fmt: skip
+        ranks = c.ranks(label)
+        shared = max(len(c.qualities(run)) for run in group)
+        why = "" if ranks else "needs ≥ 3 subnets" if shared < 3 else "not defined: all are equal"
+        rows.append([Cell(label, label), Cell(str(shared), shared), *_rank_cells(c, ranks, why), *_moving(c, label)])
+    truth = [c.quality.sign * alone.mean for alone in c.alone.values()]
+    by_macs = [float(macs) for _, macs in c.alone]
+    if rank_correlation(by_macs, truth):
+        cells = _rank_cells(c, [(by_macs, truth)], "")
+        rows.append([Cell(BY_MACS, BY_MACS), _number(len(truth), 0), *cells, Cell(NONE), Cell(NONE)])
     heads = [
-        ("method", ""), ("subnets", "evaluated in its runs and trained alone"),
-        ("Kendall τ-b", "of each run, then mean ± standard deviation over runs"), ("Spearman ρ", "the same"),
-    ]  # fmt: skip
-    return Table(heads, rows, list(c.groups))
+        ("method", ""),
+        ("subnets", "evaluated in its runs and trained alone"),
+        ("Kendall τ-b", "with subnets trained alone: of each run, then mean ± standard deviation over runs"),
+        ("sparse τ", f"Kendall τ that takes qualities within {_bin(c):g}{c.quality.unit} for equal; the same"),
+        ("Spearman ρ", "the same"),
+        (
+            f"top-{TOP} rank",
+            f"place, among those alone, of the best of the {TOP} that the supernet ranks first",
+        ),
+        ("P(surpass random)", f"probability that {TOP} random ones are all no better than that one"),
+        ("τ between seeds", "mean Kendall τ-b of all pairs of its runs (S-Tau)"),
+        ("τ over last epochs", "with subnets trained alone, on held-out data: mean ± standard deviation over epochs"),
+    ]
+    return Table(heads, rows, [*c.groups, ""][: len(rows)])
+
+
+def _rank_cells(c: Comparison, ranks: Sequence[tuple[Sequence[float], Sequence[float]]], why: str) -> list[Cell]:
+    """Return the cells of rank agreement, of (qualities of a run, those alone)."""
+    if not ranks:
+        return [Cell(why)] * 5
+    both = [rank_correlation(q, truth) for q, truth in ranks]
+    sparse = [sparse_kendall_tau(q, truth, _bin(c)) for q, truth in ranks]
+    return [
+        spread([found[0] for found in both if found], 2, "+"),
+        spread(sparse, 2, "+"),
+        spread([found[1] for found in both if found], 2, "+"),
+        spread([top_n_rank(q, truth, TOP) for q, truth in ranks], 1),
+        spread([surpasses_random(q, truth, TOP) for q, truth in ranks], 2),
+    ]
+
+
+def _moving(c: Comparison, label: str) -> list[Cell]:
+    """Return the cells of stability: between seeds, and over the last epochs of each run."""
+    seeds = c.stability(label)
+    epochs = [(statistics.fmean(taus), deviation(taus) or 0.0) for taus in c.epoch_ranks(label)]
+    if not epochs:
+        return [_number(seeds, 2), Cell(NONE)]
+    mean, sd = (statistics.fmean(column) for column in zip(*epochs))
+    return [_number(seeds, 2), Cell(f"{mean:+.2f} ± {sd:.2f}", mean, "mean over runs of each run's mean and deviation")]
+
+
+def _bin(c: Comparison) -> float:
+    """Return the width within which qualities, as they are shown, count as equal."""
+    return SPARSE * c.quality.scale
 
 
 def run_table(c: Comparison) -> Table:

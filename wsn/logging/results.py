@@ -10,8 +10,9 @@ from rich.table import Table
 
 from wsn.files import replacing
 from wsn.logging.plots import plot_front
-from wsn.pareto import Front, read_csv, write_csv
+from wsn.pareto import Front
 from wsn.quality import quality_of
+from wsn.rows import read_csv, write_csv
 
 Row = dict[str, Any]
 

@@ -13,7 +13,7 @@ from wsn.comparison.summary import Comparison
 from wsn.errors import WsnError
 from wsn.files import write_atomically
 from wsn.logging.plots import plot_comparison
-from wsn.pareto import write_csv
+from wsn.rows import write_csv
 
 
 def compare(paths: Sequence[str | Path], out: str | Path) -> str:

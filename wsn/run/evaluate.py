@@ -11,8 +11,9 @@ from wsn.evaluation import Candidate, candidates, row, with_method
 from wsn.logging.console import quiet
 from wsn.logging.progress import progress_bar
 from wsn.logging.results import print_results
-from wsn.pareto import Front, write_csv
+from wsn.pareto import Front
 from wsn.quality import quality_of
+from wsn.rows import write_csv
 from wsn.run.evaluator import Evaluator
 from wsn.run.folder import read_config
 from wsn.run.known import subnet_specs

@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from wsn.comparison.ledger import Ledger
 from wsn.config import explain
 from wsn.errors import WsnError
 from wsn.files import locked, write_atomically
@@ -68,11 +69,18 @@ def run_in(
     if record.get("status") == "done":
         print(f"{folder.name}: done before")
         return record["metrics"]
+    ledger = Ledger(cfg.ledger, cfg.recipe_version) if cfg.get("ledger") else None
+    if ledger is not None and (row := ledger.find(folder.name)):
+        print(f"{folder.name}: done before, in {ledger.folder}")
+        return {name: row[name] for name in row if "/" in name and row[name] is not None}
     with locked(folder / ".lock") as ours:
         if not ours:
             print(f"{folder.name}: another process is running it")
             return None
-        return _recorded(cfg, task, folder, record)
+        metrics = _recorded(cfg, task, folder, record)
+    if ledger is not None and metrics is not None:
+        ledger.add(folder.name, cfg, folder, metrics, record["seconds"])
+    return metrics
 
 
 def _recorded(cfg: DictConfig, task: Callable[[DictConfig], Metrics], folder: Path, record: dict) -> Metrics | None:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from wsn.errors import WsnError, listed
-from wsn.pareto import Front, Row, read_csv
+from wsn.pareto import Front
 from wsn.quality import quality_of
+from wsn.rows import Row, read_csv
 from wsn.search.constraint import Constraint
 
 

@@ -15,7 +15,7 @@ from wsn.cost import cost
 from wsn.errors import WsnError
 from wsn.factory import create_supernet
 from wsn.hugging_face import load_tokenizer
-from wsn.pareto import write_csv
+from wsn.rows import write_csv
 from wsn.run.folder import CONFIG, read_config
 from wsn.run.known import subnet_specs
 from wsn.run.load import load_supernet

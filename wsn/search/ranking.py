@@ -1,10 +1,13 @@
 """How good a ranking of subnets is: rank correlations and what is lost by trusting it.
 
-Source: sparse Kendall τ, Yu et al. 2020, "How to Train Your Super-Net", arXiv:2003.04276, §3.2 (and its released code).
+Source: sparse Kendall τ and the probability to surpass random search, Yu et al. 2020, "How to Train Your Super-Net",
+arXiv:2003.04276, §3.2 (and its released code); stability and top-n rank, Zhang et al. 2020, "Deeper Insights into
+Weight Sharing in Neural Architecture Search", arXiv:2001.01431, §3 (S-Tau, GT-Tau, TnR).
 """
 
 import math
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 from scipy.stats import kendalltau
@@ -62,3 +65,38 @@ def pairwise_accuracy(predicted: Sequence[float], true: Sequence[float]) -> floa
     i, j = np.triu_indices(len(t), 1)
     differ = t[i] != t[j]
     return float(np.mean(np.sign(p[i] - p[j])[differ] == np.sign(t[i] - t[j])[differ]))
+
+
+def top_n_rank(predicted: Sequence[float], true: Sequence[float], n: int = 5) -> int:
+    """Return the true rank of the best of the predicted top ``n``: 1 is the best of all (TnR).
+
+    >>> top_n_rank([4, 3, 2, 1], [0.1, 0.3, 0.4, 0.2], n=2)
+    2
+    """
+    values = np.asarray(true, dtype=float)
+    chosen = np.argsort(-np.asarray(predicted), kind="stable")[:n]
+    return int((values > values[chosen].max()).sum()) + 1
+
+
+def surpasses_random(predicted: Sequence[float], true: Sequence[float], n: int = 5) -> float:
+    """Return the probability that ``n`` random ones are all no better than the best of the predicted top ``n``.
+
+    Random ones are drawn without replacement. Differs from the released code, :math:`(r / r_{max})^n`, which draws with
+    replacement and takes r from the ranks in ascending order.
+
+    >>> round(surpasses_random([4, 3, 2, 1], [0.1, 0.3, 0.4, 0.2], n=2), 3)
+    0.5
+    """
+    n = min(n, len(true))
+    no_better = len(true) - top_n_rank(predicted, true, n) + 1
+    return math.comb(no_better, n) / math.comb(len(true), n)
+
+
+def stability(rankings: Sequence[Sequence[float]]) -> float | None:
+    """Return the mean Kendall τ over all pairs of rankings of the same things (S-Tau); None of fewer than two.
+
+    >>> stability([[1, 2, 3], [1, 2, 3], [3, 2, 1]])
+    -0.3333333333333333
+    """
+    pairs = [kendall_tau(a, b) for a, b in combinations(rankings, 2)]
+    return float(np.mean(pairs)) if pairs else None

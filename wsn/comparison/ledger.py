@@ -1,0 +1,110 @@
+"""A ledger: small tables of the finished runs of a sweep that outlive their folders, so that they can be committed.
+
+Three CSV files in one folder. ``runs.csv`` has a row per run: its key (the job's name and the recipe's version), what
+it trained, seed, compute and time; ``subnets.csv`` a row per subnet: choices and costs; ``results.csv`` a row per
+evaluation of a subnet: run, split, epoch, subnet, metrics. A sweep skips what its ledger has.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from omegaconf import DictConfig
+
+from wsn.errors import WsnError
+from wsn.quality import quality_of
+from wsn.rows import Row, read_csv, write_csv
+
+RUNS, SUBNETS, RESULTS = "runs.csv", "subnets.csv", "results.csv"
+OF_SUBNET = ("id", "macs", "params", "arch")
+OF_RESULT = ("id", "kind", "split", "epoch")
+METRICS = ("train/gmacs_spent", "pareto/hypervolume", "test/hypervolume")
+
+
+class Ledger:
+    """Finished runs of a sweep.
+
+    Args:
+        folder: of the three tables; made with the first run.
+        recipe: version of the recipes: raise it where a change of numbers makes earlier runs worthless.
+    """
+
+    def __init__(self, folder: str | Path, recipe: int = 1):
+        self.folder = Path(folder)
+        self.recipe = recipe
+
+    def find(self, job: str) -> Row | None:
+        """Return the row of a job that was finished with this version of the recipes."""
+        return next((row for row in self._read(RUNS) if (row["job"], row["recipe"]) == (job, self.recipe)), None)
+
+    def add(self, job: str, cfg: DictConfig, folder: Path, metrics: Mapping[str, float], seconds: float) -> None:
+        """Add a finished run.
+
+        Args:
+            job: its name.
+            cfg: its config.
+            folder: its run folder.
+            metrics: that training returned.
+            seconds: that it took.
+
+        Raises:
+            WsnError: the files cannot be written.
+        """
+        rows = read_csv(folder / "subnets.csv")
+        run = {
+            "label": "+".join([cfg.method.name, *map(str, cfg.tags)]),
+            "seed": cfg.seed,
+            "data": cfg.data.name,
+            "backbone": cfg.backbone.name,
+            "seconds": round(seconds),
+            **{name: metrics.get(name) for name in METRICS},
+        }
+        kept = [name for name in (quality_of(rows).key, "loss") if name in rows[0]]
+        key = {"job": job, "recipe": self.recipe}
+        with self._writing():
+            runs, subnets, results = (self._read(name) for name in (RUNS, SUBNETS, RESULTS))
+            own = {row["id"]: {name: row[name] for name in OF_SUBNET} for row in (*subnets, *rows)}
+            whole = {(row["job"], row["recipe"]) for row in runs}  # not what a crash left behind
+            results = [row for row in results if (row["job"], row["recipe"]) in whole]
+            results += [{**key, **{name: _short(row[name]) for name in (*OF_RESULT, *kept)}} for row in rows]
+            write_csv(self.folder / SUBNETS, list(own.values()))
+            write_csv(self.folder / RESULTS, results)
+            write_csv(self.folder / RUNS, [*runs, {**key, **{name: _short(value) for name, value in run.items()}}])
+
+    def _read(self, name: str) -> list[Row]:
+        path = self.folder / name
+        return read_csv(path) if path.exists() else []
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WsnError(f"Cannot make the ledger {self.folder}: {error.strerror}. Set ledger=/path") from error
+        lock = self.folder / ".lock"
+        with FileLock(lock):
+            yield
+
+
+def _short(value: Any) -> Any:
+    return round(value, 6) if isinstance(value, float) else value
+
+
+def is_ledger(folder: Path) -> bool:
+    """Tell whether a folder holds a ledger."""
+    return (folder / RUNS).exists() and (folder / RESULTS).exists()
+
+
+def read_ledger(folder: Path) -> list[Row]:
+    """Return the runs of a ledger, of the newest version of each job, with ``rows``: those of their subnets."""
+    subnets = {row["id"]: row for row in read_csv(folder / SUBNETS)}
+    newest: dict[str, Row] = {}
+    for run in read_csv(folder / RUNS):
+        if run["job"] not in newest or run["recipe"] >= newest[run["job"]]["recipe"]:
+            newest[run["job"]] = {**run, "rows": []}
+    for row in read_csv(folder / RESULTS):
+        if newest[row["job"]]["recipe"] == row["recipe"]:
+            newest[row["job"]]["rows"].append({**subnets[row["id"]], **row})
+    return list(newest.values())
