@@ -12,7 +12,7 @@ from wsn.comparison.files import markdown
 from wsn.comparison.runs import find_runs
 from wsn.comparison.summary import Comparison
 from wsn.comparison.tables import config_table, correlation_table, gap_table, p_text, pair_table, per_method, verdict
-from wsn.rows import read_csv
+from wsn.rows import read_csv, write_csv
 from wsn.run.compare import compare, main
 
 ROOT = Path(__file__).parents[2]
@@ -146,15 +146,13 @@ def test_rankings_move_between_epochs(tmp_path):
     make_run(tmp_path / "a", "ofa", 0, [0.60, 0.70, 0.80])
     make_run(tmp_path / "d", "plain", 0, [0.65, 0.70, 0.75])
     path = tmp_path / "a" / "subnets.csv"
-    head, *rows = path.read_text().splitlines()
-    columns = head.split(",")
-    assert {"epoch", "split"} <= set(columns)
-    lines = [head]
-    for epoch, order in ((1, [0.1, 0.2, 0.3]), (2, [0.2, 0.1, 0.3])):
-        for row, acc in zip(rows, order):
-            cells = dict(zip(columns, row.split(",")))
-            lines.append(",".join({**cells, "split": "val", "epoch": str(epoch), "acc": str(acc)}.values()))
-    path.write_text("\n".join([*lines, *rows]) + "\n")
+    rows = read_csv(path)
+    held_out = [
+        {**row, "split": "val", "epoch": epoch, "acc": acc}
+        for epoch, order in ((1, [0.1, 0.2, 0.3]), (2, [0.2, 0.1, 0.3]))
+        for row, acc in zip(rows, order)
+    ]
+    write_csv(path, held_out + rows)
     comparison = comparison_of(tmp_path)
     assert comparison.epoch_ranks("ofa") == [pytest.approx([1, 1 / 3])]
     cells = {row[0].text: row[-1].text for row in correlation_table(comparison).rows}
