@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from wsn.callbacks.common import averages, epoch_of, hooks, log_values
 from wsn.evaluation import Candidate, candidates, evaluate, row, with_method
+from wsn.logging.ledger import trained_alone
 from wsn.logging.progress import progress_bar
 from wsn.logging.results import print_results, read_results, write_results
 from wsn.module import SupernetModule
@@ -37,6 +38,7 @@ class SubnetEvaluation(Callback):
         seed: of the panel.
         table: a CSV file whose column ``arch`` has further subnets; those that are of the space are evaluated too.
         last_epochs: evaluate after each of so many last epochs, to see how much results move from one to the next.
+        alone: a ledger (:mod:`wsn.logging.ledger`) with runs of ``method=plain``, for a column of the last table.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class SubnetEvaluation(Callback):
         seed: int = 0,
         table: str | Path | None = None,
         last_epochs: int = 0,
+        alone: str | Path | None = None,
     ):
         self.folder = Path(folder)
         self.named = dict(named)
@@ -58,6 +61,7 @@ class SubnetEvaluation(Callback):
         self.seed = seed
         self.table = table
         self.last_epochs = last_epochs
+        self.alone = alone
         self.rows: list[Row] = []
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -81,7 +85,8 @@ class SubnetEvaluation(Callback):
             return
         rows = self._run(trainer, pl_module, "test")
         if trainer.is_global_zero:
-            print_results(rows)
+            data = trainer.datamodule.name  # type: ignore[attr-defined]
+            print_results(rows, alone=trained_alone(self.alone, data) if self.alone else None)
             for hook in hooks(trainer, "on_results"):
                 hook(trainer, pl_module, self.rows)
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from wsn.comparison.ledger import is_ledger, read_ledger
 from wsn.errors import WsnError, listed
+from wsn.logging.ledger import is_ledger, read_ledger
 from wsn.quality import Quality, quality_of, quality_of_metrics
 
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -145,7 +145,7 @@ def read_run(folder: Path) -> Run:
 
 
 def ledger_runs(folder: Path) -> list[Run]:
-    """Return the runs of a ledger, see :mod:`wsn.comparison.ledger`."""
+    """Return the runs of a ledger, see :mod:`wsn.logging.ledger`."""
     found = []
     for run in read_ledger(folder):
         quality = quality_of(run["rows"])

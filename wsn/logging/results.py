@@ -54,22 +54,35 @@ def read_results(folder: str | Path) -> list[Row]:
     return read_csv(Path(folder) / "subnets.csv")
 
 
-def print_results(rows: Sequence[Row], console: Console | None = None) -> None:
-    """Print one line per subnet, ascending in MACs; a star marks the front."""
+def print_results(
+    rows: Sequence[Row], console: Console | None = None, alone: Mapping[tuple[str, int], float] | None = None
+) -> None:
+    """Print one line per subnet, ascending in MACs; a star marks the front.
+
+    Args:
+        rows: of one evaluation.
+        console: where to; by default the standard output.
+        alone: (id, MACs) → quality of the same subnet trained alone; a column shows it where any is known.
+    """
     table = Table(title=f"Subnets on the {rows[0]['split']} split" if rows else None, box=box.SIMPLE_HEAD)
     table.add_column("subnet", no_wrap=True)
     table.add_column("kind", no_wrap=True)
-    columns = quality_of(rows).columns
-    for column in ("MACs (M)", "params (M)", *(title for title, *_ in columns)):
+    quality = quality_of(rows)
+    columns = quality.columns
+    known = {(r["id"], r["macs"]) for r in rows} & (alone or {}).keys()
+    for column in ("MACs (M)", "params (M)", *(title for title, *_ in columns), *(["alone"] if known else [])):
         table.add_column(column, justify="right")
     table.add_column("front", justify="center")
     for r in sorted(rows, key=lambda r: r["macs"]):
+        own = (alone or {}).get((r["id"], r["macs"]))
+        shown = "" if own is None else f"{quality.scale * own:.{quality.digits + 1}f}"
         table.add_row(
             r["id"],
             r["kind"],
             f"{r['macs'] / 1e6:.2f}",
             f"{r['params'] / 1e6:.3f}",
             *(f"{scale * r[key]:.{digits}f}" for _, key, scale, digits in columns),
+            *([shown] if known else []),
             "★" if r.get("on_front") else "",
         )
     (console or Console()).print(table)

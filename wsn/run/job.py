@@ -14,10 +14,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from wsn.comparison.ledger import Ledger
 from wsn.config import explain
 from wsn.errors import WsnError
 from wsn.files import locked, write_atomically
+from wsn.logging.ledger import Ledger
 from wsn.run.folder import checkpoint_of
 from wsn.run.sweep import OUTSIDE, RANKS, RECORD, read_record, refuse_subprocesses, write_index
 

@@ -8,6 +8,7 @@ evaluation of a subnet: run, split, epoch, subnet, metrics. A sweep skips what i
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from filelock import FileLock
@@ -108,3 +109,30 @@ def read_ledger(folder: Path) -> list[Row]:
         if newest[row["job"]]["recipe"] == row["recipe"]:
             newest[row["job"]]["rows"].append({**subnets[row["id"]], **row})
     return list(newest.values())
+
+
+def trained_alone(folder: str | Path, data: str) -> dict[tuple[str, int], float]:
+    """Return the mean quality over seeds of the subnets of a ledger that were trained alone (``method=plain``).
+
+    Args:
+        folder: of the ledger; without one, nothing is known.
+        data: name of the data set.
+
+    Returns:
+        (id, MACs) → value of the task's quality, on the test split. Of several recipes the best.
+    """
+    if not is_ledger(Path(folder)):
+        return {}
+    found: dict[tuple[str, int], dict[str, list[float]]] = {}
+    sign = 1
+    for run in read_ledger(Path(folder)):
+        if run["data"] != data or run["label"].partition("+")[0] != "plain":
+            continue
+        quality = quality_of(run["rows"])
+        sign = quality.sign
+        for row in run["rows"]:
+            if row["split"] == "test":
+                ways = found.setdefault((row["id"], row["macs"]), {})
+                ways.setdefault(run["label"], []).append(row[quality.key])
+    means = {key: [fmean(values) for values in ways.values()] for key, ways in found.items()}
+    return {key: sign * max(sign * mean for mean in values) for key, values in means.items()}
