@@ -9,6 +9,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from wsn.comparison.files import against_alone, markdown_table
+from wsn.comparison.runs import find_runs
+from wsn.comparison.summary import Comparison
+from wsn.comparison.tables import per_method, verdict
 from wsn.errors import WsnError
 from wsn.logging.wandb_chart import TABLE_KEY, chart_fields, chart_id, chart_strings
 from wsn.quality import ACCURACY, BITS, Quality
@@ -81,8 +85,29 @@ def sections(entity: str, quality: Quality) -> dict[str, list[Any]]:
     return dict(zip(TEXTS, ([chart, front], [spent], losses, [spread])))
 
 
-def make(entity: str, project: str, group: str | None, quality: Quality) -> tuple[Any, Any]:
-    """Return the report and the workspace of a project's training runs, or of one group of them."""
+def compared(paths: Sequence[str]) -> list[Any]:
+    """Return blocks with the tables that need runs trained alone: W&B's panels cannot compute them."""
+    import wandb_workspaces.reports.v2 as wr
+
+    comparison = Comparison(*find_runs(paths))
+    tables = against_alone(comparison) if comparison.alone else {}
+    parts = {"Methods": (" ".join(verdict(comparison)), per_method(comparison)), **tables}
+    found: list[Any] = []
+    for title, (text, table) in parts.items():
+        found += [wr.H2(title), wr.P(text), wr.MarkdownBlock(markdown_table(table))]
+    return found
+
+
+def make(entity: str, project: str, group: str | None, quality: Quality, runs: Sequence[str] = ()) -> tuple[Any, Any]:
+    """Return the report and the workspace of a project's training runs, or of one group of them.
+
+    Args:
+        entity: user or team.
+        project: of W&B.
+        group: of runs; None: all.
+        quality: what the fronts show.
+        runs: folders of the same runs, or ledgers, for the tables of ``compare.py``.
+    """
     import wandb_workspaces.expr as expr
     import wandb_workspaces.reports.v2 as wr
     import wandb_workspaces.workspaces as ws
@@ -91,11 +116,11 @@ def make(entity: str, project: str, group: str | None, quality: Quality) -> tupl
     if group:
         filters.append(expr.Metric("Group") == group)
     panels, title = sections(entity, quality), f"Fronts by method: {group or project}"
-    blocks: list[Any] = []
+    blocks: list[Any] = compared(runs) if runs else []
     for name, text in TEXTS.items():
         # A run set without entity is of the report's own project; with one, making the JSON would ask the server.
-        runs = wr.Runset(name=group or project, filters=filters)
-        blocks += [wr.H2(name), wr.P(text), wr.PanelGrid(runsets=[runs], panels=panels[name])]
+        runset = wr.Runset(name=group or project, filters=filters)
+        blocks += [wr.H2(name), wr.P(text), wr.PanelGrid(runsets=[runset], panels=panels[name])]
     report = wr.Report(entity=entity, project=project, title=title, blocks=blocks, width="fluid")
     workspace = ws.Workspace(
         entity=entity,
@@ -122,11 +147,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--project", default="wsn")
     parser.add_argument("--group", help="runs of this group (name of a sweep) only")
     parser.add_argument("--quality", choices=sorted(QUALITIES), default=ACCURACY.key, help="what the fronts show")
+    parser.add_argument(
+        "--runs", nargs="+", default=[], help="folders or ledgers of the runs: tables of gaps, break-even, ranks"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the JSON; needs no network and no key")
     args = parser.parse_args(argv)
     try:
         entity = args.entity or ("ENTITY" if args.dry_run else _own_entity())
-        report, workspace = make(entity, args.project, args.group, QUALITIES[args.quality])
+        report, workspace = make(entity, args.project, args.group, QUALITIES[args.quality], args.runs)
         if args.dry_run:
             print(as_json(report, workspace))
         else:

@@ -4,25 +4,60 @@ from typing import Any
 
 from wsn.comparison.runs import COLUMNS
 from wsn.comparison.summary import NAMED, Comparison
-from wsn.comparison.tables import front_mean, named, per_method, spread, verdict, volume_text
+from wsn.comparison.tables import (
+    Table,
+    break_even_table,
+    correlation_table,
+    front_mean,
+    gap_table,
+    named,
+    per_method,
+    verdict,
+    volume_text,
+)
 
 Row = dict[str, Any]
 
 
 def markdown(c: Comparison) -> str:
-    """Return the table for papers, the tests, and the subnets that were trained alone."""
+    """Return the table for papers, the tests, and how the methods stand against subnets trained alone."""
     table = per_method(c, without=("median", "mean rank", "p", "δ", "subnets"))
-    lines = ["| " + " | ".join(title for title, _ in table.heads) + " |", "|---" * len(table.heads) + "|"]
-    for first, *rest in table.rows:
-        cells = [f"`{first.text}`", *(cell.text for cell in rest)]
-        lines.append("| " + " | ".join(cells) + " |")
-    lines.append(f"\nHypervolume: {volume_text(c)}")
-    lines.append(" ".join(verdict(c)))
-    for key, alone in c.alone.items():
-        name = " ".join(dict.fromkeys([c.names.get(key, key[0]), key[0]]))
-        own = spread(alone.values, c.quality.digits).text
-        lines.append(f"\nTrained alone: {name} ({key[1] / 1e6:.2f} M MACs) {own}, {len(alone.values)} seeds.")
+    lines = [markdown_table(table), f"\nHypervolume: {volume_text(c)}", " ".join(verdict(c))]
+    if c.alone:
+        for title, (note, part) in against_alone(c).items():
+            lines.append(f"\n**{title}.** {note}\n\n{markdown_table(part)}")
     return "\n".join(lines) + "\n"
+
+
+def against_alone(c: Comparison) -> dict[str, tuple[str, Table]]:
+    """Return the tables of a comparison with subnets trained alone: title → (what it shows, table)."""
+    measure = c.quality.name
+    return {
+        "Gap to training alone": (
+            f"{measure[0].upper()}{measure[1:]} less that of the same subnet trained alone, paired over seeds; mean ± "
+            "half of the 95 % confidence interval. First row: alone, mean ± standard deviation.",
+            gap_table(c),
+        ),
+        "Break-even": (
+            "From how many deployed sizes on one supernet costs less than training each alone to the same quality.",
+            break_even_table(c),
+        ),
+        "Rank agreement and stability": (
+            "With subnets trained alone, between seeds, and over the last epochs; mean ± standard deviation.",
+            correlation_table(c),
+        ),
+    }
+
+
+def markdown_table(table: Table) -> str:
+    """Return a table as Markdown; methods are set as code."""
+    titles = [title for title, _ in table.heads]
+    lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
+    for i, (first, *rest) in enumerate(table.rows):
+        code = bool(table.methods[i : i + 1] and table.methods[i])
+        cells = [f"`{first.text}`" if code else first.text, *(cell.text for cell in rest)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def run_rows(c: Comparison) -> list[Row]:

@@ -21,6 +21,7 @@ from wsn.search.ranking import sparse_kendall_tau, surpasses_random, top_n_rank
 
 NONE = "–"
 FEW = 12  # pairs of methods that are named
+MANY = 8  # subnets trained alone that a table has columns for
 TOP = 5
 SPARSE = 0.002  # of accuracy, or bits per byte
 BY_MACS = "MACs alone"
@@ -249,14 +250,18 @@ def verdict(c: Comparison) -> list[str]:
 
 
 def gap_table(c: Comparison) -> Table:
-    """Return the gaps to stand-alone training: a row per method, a column per subnet that was trained alone."""
+    """Return the gaps to stand-alone training: a row per method, a column per subnet that was trained alone.
+
+    Of more than :data:`MANY` subnets those with a name are shown.
+    """
     digits = c.quality.digits
+    shown = {key: alone for key, alone in c.alone.items() if len(c.alone) <= MANY or key in c.names}
     heads = [("method", "")]
-    for key, alone in c.alone.items():
+    for key, alone in shown.items():
         own = spread(alone.values, digits).text
         heads.append((c.names.get(key, key[0]), f"{key[1] / 1e6:.2f} M MACs; alone {own}, n = {len(alone.values)}"))
-    rows = [[Cell(label, label), *(gap(c, label, key) for key in c.alone)] for label in c.groups]
-    own_row = [Cell("trained alone"), *(spread(a.values, digits) for a in c.alone.values())]
+    rows = [[Cell(label, label), *(gap(c, label, key) for key in shown)] for label in c.groups]
+    own_row = [Cell("trained alone"), *(spread(a.values, digits) for a in shown.values())]
     return Table(heads, [own_row, *rows], ["", *c.groups])
 
 
