@@ -205,14 +205,14 @@ class SupernetModule(L.LightningModule):
             raise WsnError(f"optim.lr must be positive. Received {default_lr}")
 
         self._default_lr = default_lr
-        for group in optimizer.param_groups:
-            group["lr"] *= group.get("lr_scale", 1.0)
+        for group in optimizer.param_groups:  # LambdaLR multiplies these: what it sets is the rate itself
+            group["lr"] = group.get("lr_scale", 1.0)
 
-        def factor(step: int) -> float:
+        def rate(step: int) -> float:
             # Lightning counts the batches of an epoch only after it has made the optimizer.
-            return self.lr_at(step / self.steps_per_epoch if step else 0.0) / default_lr
+            return self.lr_at(step / self.steps_per_epoch if step else 0.0)
 
-        scheduler = LambdaLR(optimizer, factor)
+        scheduler = LambdaLR(optimizer, rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def lr_at(self, epoch: float) -> float:
@@ -247,6 +247,9 @@ class SupernetModule(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take them back."""
+        groups = [state["param_groups"] for state in checkpoint.get("optimizer_states", [])]
+        for scheduler, parts in zip(checkpoint.get("lr_schedulers", []), groups):  # earlier versions kept a rate there
+            scheduler["base_lrs"] = [group.get("lr_scale", 1.0) for group in parts]
         self.sampler.load_state_dict(checkpoint["sampler"])
         self.macs_spent = checkpoint["macs_spent"]
         if "teacher" in checkpoint:
