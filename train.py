@@ -5,7 +5,8 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from wsn.config import check, command_line, main_errors, rename_keys, require_plugin
+from wsn.config import check, command_line, main_errors, require_plugin
+from wsn.config.moved import migrate
 from wsn.run.finetune import adopt_run
 from wsn.run.job import in_sweep, objective, run_job
 
@@ -20,7 +21,7 @@ def main(cfg: DictConfig) -> float | tuple[float, ...] | None:
 
 def run(cfg: DictConfig) -> dict[str, float]:
     """Check the config at once, then import what is heavy and train."""
-    cfg = adopt_run(rename_keys(cfg))
+    cfg = adopt_run(migrate(cfg))
     check(cfg)
     from wsn.run.train import train
 

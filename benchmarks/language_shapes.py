@@ -9,8 +9,8 @@ from statistics import median
 
 from wsn.cost_models.counted import KVCacheBytes, WeightBytes
 from wsn.cost_models.latency import DecodeLatency, PrefillLatency
-from wsn.rows import read_csv
-from wsn.run.load import load_supernet
+from wsn.files import read_csv
+from wsn.run.run import open_run
 
 ROUNDS = 3
 PROMPT = 128
@@ -19,7 +19,7 @@ THREADS = 2
 
 def main(run: str) -> None:
     """Print the table."""
-    net = load_supernet(run)
+    net = open_run(run).net
     rows = {row["id"]: row for row in read_csv(f"{run}/subnets.csv") if row["split"] == "test"}
     subnets = [net.space.find(row["arch"]) for row in sorted(rows.values(), key=lambda r: -r["params"])]
     models = {kind: kind(threads=THREADS, tokens=PROMPT) for kind in (PrefillLatency, DecodeLatency)}

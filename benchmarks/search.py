@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import wsn
-from wsn.pareto import Front
+from wsn.evaluation.pareto import Front
 from wsn.search.linas import PredictorAssisted
 from wsn.search.nsga import NSGA
 from wsn.search.predictors import MODELS, Predictor, scores
@@ -35,7 +35,7 @@ STRATEGIES = {
 
 def measured():
     """Return the supernet, and subnet → row, accuracy in [0, 1]."""
-    net = wsn.create_supernet("mobilenetv3")
+    net = wsn.create_supernet("mobilenet")
     rows = json.loads(TABLE.read_text())["rows"]
     table = {}
     for r in rows:

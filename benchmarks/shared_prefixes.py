@@ -12,8 +12,9 @@ import time
 from pathlib import Path
 from random import Random
 
-from wsn.rows import read_csv
+from wsn.files import read_csv
 from wsn.run.evaluator import Evaluator
+from wsn.run.run import open_run
 
 
 def timed(run):
@@ -48,7 +49,7 @@ def main():
     parser.add_argument("run")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
-    evaluator = Evaluator(options.run)
+    evaluator = Evaluator(open_run(options.run))
     evaluator.rows([evaluator.net.space.min()])  # warm up: data, calibration images
     space = evaluator.net.space
     print("| subnets | number | times faster | equal results |\n|---|---|---|---|")

@@ -12,11 +12,10 @@ import torch
 import wsn
 from wsn.callbacks.progressive_shrinking import ProgressiveShrinking
 from wsn.data.text import TextData
-from wsn.methods.base import RoleLoss
 from wsn.methods.soft import SoFT
 from wsn.module import SupernetModule
 from wsn.samplers.exits import ExitSampler
-from wsn.schedule import Phase, cosine
+from wsn.schedule import Phase, RoleLoss, cosine
 
 WINDOW = 512
 
@@ -59,7 +58,7 @@ def main():
     data.images_per_epoch = args.steps * args.batch
     module = SupernetModule(
         net,
-        SoFT("soft", [Phase("all", 1)], {"exit": RoleLoss()}),
+        SoFT("soft", {"all": Phase(1)}, {"exit": RoleLoss()}),
         ExitSampler(net.space, roles=["exit"], shared=[]),
         optimizer=lambda groups: torch.optim.AdamW(groups, lr=args.lr),
         curve=cosine,

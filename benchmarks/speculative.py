@@ -12,8 +12,8 @@ import time
 import torch
 
 import wsn
-from wsn.run.load import load_supernet
-from wsn.speculative import speculate
+from wsn.deploy.speculative import speculate
+from wsn.run.run import open_run
 
 PROMPTS = ("ROMEO:\nBut soft! What light", "KING HENRY:\nOnce more", "The sea is", "My lord, I ")
 
@@ -37,10 +37,10 @@ def main():
     parser.add_argument("--tokens", type=int, default=64)
     options = parser.parse_args()
     if options.run:
-        net = load_supernet(options.run)
+        net = open_run(options.run).net
         prompts = [torch.tensor([list(p.encode())]) for p in PROMPTS]
     else:
-        from wsn.hugging_face import load_tokenizer
+        from wsn.backbones.hugging_face import load_tokenizer
 
         net = wsn.create_supernet("llama", model_dir=options.model_dir).eval()
         tokenizer = load_tokenizer(options.model_dir)

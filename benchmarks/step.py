@@ -25,7 +25,7 @@ import torch.nn.functional as F
 import wsn
 
 FAMILIES = {
-    "mobilenet": ("mobilenetv3", {"num_classes": 100, "resolution": 64}),
+    "mobilenet": ("mobilenet", {"num_classes": 100, "resolution": 64}),
     "attentive": ("attentive_mobilenet", {"num_classes": 100, "resolution": 64}),
     "autoformer": ("autoformer_tiny", {"num_classes": 100, "resolution": 64, "embed_dim": [192, 216, 240, 256]}),
     "llama": (
@@ -245,7 +245,7 @@ def resident_peak():
 
 def costs_per_second():
     """Return cost queries a second for subnets that were not asked for before, once the blocks are known."""
-    net, rng = wsn.create_supernet("mobilenetv3"), random.Random(1)
+    net, rng = wsn.create_supernet("mobilenet"), random.Random(1)
     subnets = [net.space.sample(rng) for _ in range(20_000)]
     for s in subnets[:10_000]:
         wsn.cost(net, s)

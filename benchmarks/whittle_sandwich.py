@@ -16,7 +16,7 @@ import torch
 
 import wsn
 from wsn.config import build, build_data
-from wsn.rows import read_csv, write_csv
+from wsn.files import read_csv, write_csv
 from wsn.run.folder import read_config
 
 

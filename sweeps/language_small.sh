@@ -10,8 +10,8 @@ text=outputs/text out=outputs/family tokens=256 steps="${STEPS:-48}"
 [ -e "$text/python.txt" ] || python sweeps/language_text.py "$text"
 model=(backbone.model_dir="$checkpoint" data.train="$text/train" data.test="$text/shakespeare.txt" data.batch_size=1
     data.sequence_length="$tokens" data.eval_batch_size=4 data.val_size=16 optim.accumulate=1 evaluation.panel=0)
-family=(experiment=amoeba_smollm2 "${model[@]}" data.images_per_epoch="$steps" method.phases.0.epochs=1
-    method.phases.0.lr=1e-3 method.selection.batches=1 'method.width=[0.5,0.625,0.75,0.875,1.0]'
+family=(experiment=amoeba_smollm2 "${model[@]}" data.images_per_epoch="$steps" method.phases.shapes.epochs=1
+    optim.lr=1e-3 method.selection.batches=1 'method.width=[0.5,0.625,0.75,0.875,1.0]'
     'evaluation.named={largest:largest,middle:{depth:23,width:0.75},smallest:smallest}'
     '+evaluation.named.large={depth:25,width:0.875}')
 
@@ -27,7 +27,7 @@ job() { # NAME OVERRIDES...
     fi
     measure "$1"
 }
-untrained=(method.phases.0.lr=0 data.images_per_epoch=1)
+untrained=(method.phases.shapes.lr_scale=0 data.images_per_epoch=1)
 
 job untrained "${family[@]}" "${untrained[@]}"
 job amoeba "${family[@]}"
@@ -39,12 +39,12 @@ job magnitude "${family[@]}" method.selection.width=l1 method.compensate=false
 # Layers alone and channels alone, without training: 80, 65 and 50 % of the parameters are 22, 17 and 11 layers of 30.
 layers='evaluation.named={largest:largest,large:{depth:22},middle:{depth:17},smallest:{depth:11}}'
 job layers_only "${family[@]}" "${untrained[@]}" method.selection.depth=block_influence method.selection.min_depth=11 \
-    'method.width=[1.0]' sampler.roles='[max]' "~evaluation.named" "+$layers"
+    'method.width=[1.0]' method.phases.shapes.roles='[max]' "~evaluation.named" "+$layers"
 channels='evaluation.named={largest:largest,large:{width:0.75},middle:{width:0.55},smallest:{width:0.37}}'
 for score in flap l1; do
     job "channels_only_$score" "${family[@]}" "${untrained[@]}" method.selection.depth=block_influence \
         method.selection.min_depth=30 'method.width=[0.37,0.55,0.75,1.0]' method.selection.width="$score" \
-        method.compensate="$([ $score = flap ] && echo true || echo false)" sampler.roles='[max]' "~evaluation.named" \
+        method.compensate="$([ $score = flap ] && echo true || echo false)" method.phases.shapes.roles='[max]' "~evaluation.named" \
         "+$channels"
 done
 
@@ -52,14 +52,14 @@ for shape in 'large {depth:25,width:0.875}' 'middle {depth:23,width:0.75}' 'smal
     read -r name subnet <<< "$shape"
     job "alone_$name" method=finetune run="$out/untrained" subnet="$subnet" data.images_per_epoch="$steps" \
         data.batch_size=1 optim=adamw optim.clip_norm=0.3 optim.weight_decay=0 scheduler=constant \
-        method.label_smoothing=0 method.phases.0.epochs=1 method.phases.0.lr=1e-4
+        method.label_smoothing=0 method.phases.finetune.epochs=1 optim.lr=1e-4
 done
 
 # Weights see the same tokens, in two of three phases; while the router learns, three times as many, they are frozen.
 job flextron experiment=flextron_llama "${model[@]}" 'backbone.ffn=[384,576,768,1152,1536]' \
     'backbone.heads=[3,6,9]' 'sampler.budgets=[0.5,0.65,0.8,1.0]' data.images_per_epoch=$((steps / 2)) \
-    method.phases.{0,2}.epochs=1 method.phases.1.epochs=6 method.phases.{0,2}.lr=1e-4
-job llm_qfa experiment=llm_qfa_smollm2 "${model[@]}" data.images_per_epoch="$steps" method.phases.0.epochs=1 \
+    method.phases.{elastic,joint}.epochs=1 method.phases.router.epochs=6 method.phases.{elastic,joint}.lr_scale=5
+job llm_qfa experiment=llm_qfa_smollm2 "${model[@]}" data.images_per_epoch="$steps" method.phases.bits.epochs=1 \
     sampler.period="$steps" method.batches=1
 if python -c 'import lm_eval' 2> /dev/null && [ ! -e "$out/amoeba/lm_eval.csv" ]; then
     python -m wsn lm-eval "$out/amoeba" --tasks next_shakespeare next_python --include "$text/tasks"

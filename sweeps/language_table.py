@@ -10,8 +10,8 @@ from statistics import mean
 
 from matplotlib.figure import Figure
 
+from wsn.files import read_csv
 from wsn.logging.plots import LINES, MARKERS, PALETTE
-from wsn.rows import read_csv
 
 TEXTS = {"shakespeare": "Hamlet", "python": "Python source"}
 SHARES = (1.0, 0.8, 0.65, 0.5)

@@ -14,12 +14,12 @@ from wsn.comparison.runs import find_runs
 from wsn.comparison.summary import Comparison
 from wsn.comparison.tables import per_method, verdict
 from wsn.errors import WsnError
+from wsn.evaluation.quality import ACCURACY, BITS_PER_BYTE, Quality
 from wsn.logging.wandb_chart import TABLE_KEY, chart_fields, chart_id, chart_strings
-from wsn.quality import ACCURACY, BITS, Quality
 
 ROLES = ("max", "random", "min")
 MOST = 100  # methods in a panel; W&B shows ten unless told
-QUALITIES = {quality.key: quality for quality in (ACCURACY, BITS)}
+QUALITIES = {quality.key: quality for quality in (ACCURACY, BITS_PER_BYTE)}
 TEXTS = {
     "Fronts": "Every subnet of every run, and the best so far as steps; then the front alone, the mean of a method's "
     "runs with a band of one standard deviation over seeds.",

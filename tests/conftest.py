@@ -19,7 +19,7 @@ def net():
     """A small supernet with every elastic dimension; tests must leave it as it is."""
     torch.manual_seed(0)
     net = wsn.create_supernet(
-        "mobilenetv3", num_classes=10, in_chans=1, width_mult=0.25, resolution=[24, 32], reduction=16
+        "mobilenet", num_classes=10, in_chans=1, width_mult=0.25, resolution=[24, 32], reduction=16
     )
     return randomise(net).eval()
 

@@ -60,19 +60,21 @@ def methods() -> list[str]:
     return sorted(path.stem for path in (ROOT / "conf" / "method").glob("*.yaml") if path.stem != "finetune")
 
 
-def curve(method: str, folder: str | Path, *overrides: str) -> list[dict[str, float]]:
+def curve(method: str, folder: str | Path, *overrides: str, faster: float = 1) -> list[dict[str, float]]:
     """Train a method for :data:`STEPS` optimizer steps through all of its phases, and return the losses of each batch.
 
     Args:
         method: of conf/method.
         folder: where a method may keep files.
         *overrides: of the config.
+        faster: times the learning rate.
     """
     import torch
     from omegaconf import open_dict
 
     import wsn  # noqa: F401  repairs torchvision
-    from wsn.config import build, build_data, compose
+    from wsn.callbacks.progressive_shrinking import ProgressiveShrinking
+    from wsn.config import build_data, compose
     from wsn.run.train import make_module, make_trainer
 
     before = torch.get_default_dtype()
@@ -81,14 +83,14 @@ def curve(method: str, folder: str | Path, *overrides: str) -> list[dict[str, fl
     try:
         task = TEXT if method in OF_LANGUAGE else IMAGES
         paths = [f"paths.output_dir={folder}", f"paths.run_dir={folder}/run"]
-        faster = [f"optim.lr_scale={RATES.get(method, 1)}", *LORAS.get(method, [])]
-        cfg = compose(ROOT / "conf", [f"method={method}", *task, *FEW, *faster, *paths, *overrides])
+        loras = LORAS.get(method, [])
+        cfg = compose(ROOT / "conf", [f"method={method}", *task, *FEW, *loras, *paths, *overrides])
+        cfg.optim.lr *= faster * RATES.get(method, 1)
         cfg.data.images_per_epoch = BATCH * cfg.optim.accumulate  # an epoch is an optimizer step
-        with open_dict(cfg):
-            shorten(cfg.method.phases)
+        shorten([phase for phase in cfg.method.phases.values() if phase is not None])
         torch.manual_seed(0)
         module = make_module(cfg)
-        callbacks = [build(node) for node in cfg.callbacks.values() if node and "folder" not in node]
+        callbacks = [ProgressiveShrinking(), *module.method.callbacks.values()]
         with open_dict(cfg):
             cfg.trainer.update(enable_progress_bar=False, enable_checkpointing=False, log_every_n_steps=1)
         trainer = make_trainer(cfg.trainer, module, [*callbacks, recorder := _recorder()], [])
@@ -100,11 +102,11 @@ def curve(method: str, folder: str | Path, *overrides: str) -> list[dict[str, fl
 
 def shorten(phases) -> None:
     """Give all phases together :data:`STEPS` epochs, each its share; a warm-up has one epoch."""
-    lengths = [p.epochs + p.get("warmup_epochs", 0) for p in phases]
+    lengths = [p.epochs + p.warmup_epochs for p in phases]
     shares = [max(2, round(STEPS * length / sum(lengths))) for length in lengths]
     shares[shares.index(max(shares))] += STEPS - sum(shares)
     for phase, share in zip(phases, shares, strict=True):
-        phase.warmup_epochs = min(1, phase.get("warmup_epochs", 0))
+        phase.warmup_epochs = min(1, phase.warmup_epochs)
         phase.epochs = share - phase.warmup_epochs
 
 

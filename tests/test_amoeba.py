@@ -20,11 +20,12 @@ from transformers import AutoModelForCausalLM
 import wsn
 from wsn.backbones.transformer import shape_space
 from wsn.callbacks.checkpoint import load_checkpoint
-from wsn.config import build, build_data, compose
-from wsn.cost import cost
-from wsn.rows import read_csv
+from wsn.config import build, build_data, build_group, compose
+from wsn.cost_models.macs import cost
+from wsn.files import read_csv
+from wsn.providers.quantised import take_layout
 from wsn.run.finetune import adopt_run, load_start
-from wsn.run.load import load_supernet
+from wsn.run.run import open_run
 from wsn.run.train import make_module, train
 from wsn.samplers.shapes import ShapeSampler
 
@@ -141,8 +142,10 @@ def test_loras_train_on_a_base_of_few_bits(base, tmp_path):
     torch.save({"state_dict": net.state_dict()}, tmp_path / "last.ckpt")
     read = "import sys; from wsn.callbacks.checkpoint import load_checkpoint; load_checkpoint(sys.argv[1])"
     subprocess.run([sys.executable, "-c", read, str(tmp_path / "last.ckpt")], check=True, cwd=ROOT)
-    again = make_module(cfg).supernet.eval()  # reads the selection of the run
-    again.load_state_dict(load_checkpoint(tmp_path / "last.ckpt")["state_dict"])
+    again = build(cfg.method).prepare(build_group(cfg.backbone), net.space).eval()
+    state = load_checkpoint(tmp_path / "last.ckpt")["state_dict"]
+    take_layout(again, state)  # nothing is quantised anew
+    again.load_state_dict(state)
     with torch.no_grad():
         assert torch.equal(again(x, net.space.min()).logits, net(x, net.space.min()).logits)
 
@@ -181,7 +184,7 @@ def test_a_shape_is_fine_tuned_alone_from_its_merged_weights(tmp_path):
     cfg = config(tmp_path, "trainer.enable_progress_bar=false")
     OmegaConf.resolve(cfg)
     train(cfg)
-    net, run = load_supernet(cfg.paths.run_dir), cfg.paths.run_dir
+    net, run = open_run(cfg.paths.run_dir).net, cfg.paths.run_dir
     subnet = net.space.subnet(depth=3, width=0.75)
     start = ["method=finetune", f"run={run}", "subnet={depth: 3, width: 0.75}", "optim=adamw"]
     alone = adopt_run(
@@ -199,7 +202,7 @@ def test_a_shape_is_fine_tuned_alone_from_its_merged_weights(tmp_path):
     torch.testing.assert_close(found, expected)
     assert cost(single, single.space.max()) == cost(net, subnet)
     before = copy.deepcopy(single.state_dict())
-    trainer().fit(module, datamodule=build(alone.data))
+    trainer().fit(module, datamodule=build_data(alone.data))
     assert all(not torch.equal(value, before[name]) for name, value in single.state_dict().items())
 
 

@@ -13,17 +13,17 @@ from wsn.callbacks.checkpoint import AtomicCheckpointIO, load_checkpoint
 from wsn.callbacks.common import averages
 from wsn.callbacks.progressive_shrinking import ProgressiveShrinking
 from wsn.errors import WsnError
-from wsn.methods.base import Method, RoleLoss
+from wsn.methods.base import Method
 from wsn.module import SupernetModule
 from wsn.samplers.uniform import UniformSampler
-from wsn.schedule import Phase, constant
+from wsn.schedule import Phase, RoleLoss, constant
 
 LOSSES = {"max": RoleLoss(), "random": RoleLoss(distill=1.0, target="teacher")}
-PHASES = [
-    Phase("full", 1, roles=["max"], choices={"kernel": "top1", "depth": "top1", "expand": "top1"}),
-    Phase("depth", 1, roles=["random"] * 2, choices={"expand": "top1"}),
-    Phase("expand", 1, roles=["random"] * 3, order_channels=True),
-]
+PHASES = {
+    "full": Phase(1, roles=["max"], choices={"kernel": "top1", "depth": "top1", "expand": "top1"}),
+    "depth": Phase(1, roles=["random"] * 2, choices={"expand": "top1"}),
+    "expand": Phase(1, roles=["random"] * 3, order_channels=True),
+}
 
 
 class Spy(SupernetModule):
@@ -71,9 +71,9 @@ def test_phases_change_sampler_teacher_and_optimizer():
 
 
 def test_the_teacher_is_the_full_network_of_the_first_phase():
-    _, module = run(phases=PHASES[:1])
+    _, module = run(phases={"full": PHASES["full"]})
     expected = copy.deepcopy(module.supernet.model.state_dict())
-    _, longer = run(phases=PHASES[:2])
+    _, longer = run(phases={name: PHASES[name] for name in ("full", "depth")})
     teacher = longer.method.teacher.state_dict()
     for name, value in expected.items():
         if "running" not in name and "num_batches" not in name:  # it runs in training mode, as released
@@ -81,7 +81,8 @@ def test_the_teacher_is_the_full_network_of_the_first_phase():
 
 
 def test_channels_are_sorted_before_the_expand_phase():
-    trainer, module = run(phases=[PHASES[0], Phase("sort", 1, roles=["max"], order_channels=True, lr=1e-12)])
+    sort = Phase(1, roles=["max"], order_channels=True, lr_scale=1e-10)
+    trainer, module = run(phases={"full": PHASES["full"], "sort": sort})
     for path in module.supernet.elastic:
         scores = module.supernet.model.get_submodule(path).conv_pwl.weight.abs().sum((0, 2, 3))
         assert (scores.diff() <= 1e-5).all()

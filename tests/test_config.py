@@ -11,7 +11,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from wsn import WsnError
 from wsn.backbones.transformer import shape_space
-from wsn.config import MOVED, build, check, compose, rename_keys
+from wsn.config import build, check, compose
+from wsn.config.moved import KEYS, migrate
 from wsn.methods.llm_qfa import bits_space
 from wsn.run.folder import read_config
 
@@ -52,10 +53,10 @@ MISSING = {
 }
 
 
-def composed(group, name):
+def composed(group, name, *overrides):
     extra = MISSING.get(name, []) + (["data.root=."] if group == "experiment" and "imagenet" in name else [])
     extra += ["method=spos"] if group == "backbone" else []  # which restricts no dimension
-    return compose(CONF, [f"{group}={name}", *extra])
+    return compose(CONF, [f"{group}={name}", *extra, *overrides])
 
 
 def targets(node):
@@ -178,7 +179,7 @@ def test_bad_targets_name_the_cause():
     with pytest.raises(WsnError, match=r"wsn\.nope"):
         build({"_target_": "wsn.nope.Missing"})
     with pytest.raises(WsnError, match="unexpected keyword argument 'foo'"):
-        build({"_target_": "wsn.schedule.Phase", "name": "a", "epochs": 1, "foo": 2})
+        build({"_target_": "wsn.schedule.Phase", "epochs": 1, "foo": 2})
     with pytest.raises(WsnError, match="_target_"):
         build({"a": 1})
 
@@ -194,14 +195,14 @@ def test_the_config_of_a_moved_run_folder_points_at_where_it_is(tmp_path):
     assert cfg.n == [str(tmp_path), 1]
 
 
-@pytest.mark.parametrize(("old", "new"), MOVED.items())
+@pytest.mark.parametrize(("old", "new"), KEYS.items())
 def test_keys_of_earlier_versions_still_work(old, new):
     cfg = compose(CONF, [f"{old}=[8]"])
     assert OmegaConf.select(cfg, new) == [8]
     group, _, key = old.rpartition(".")
     assert key not in cfg[group]
     saved = OmegaConf.create({group: {key: [8]}})
-    assert OmegaConf.select(rename_keys(saved), new) == [8]
+    assert OmegaConf.select(migrate(saved), new) == [8]
     assert key not in saved[group]
 
 

@@ -18,7 +18,7 @@ SMALLEST = {"kernel": 3, "expand": 3, "depth": 2}
 
 @pytest.fixture(scope="module")
 def ofa():
-    return {w: wsn.create_supernet("mobilenetv3", width_mult=w) for w in (1.0, 1.2)}
+    return {w: wsn.create_supernet("mobilenet", width_mult=w) for w in (1.0, 1.2)}
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_the_supernet_is_left_alone(net):
 
 
 def test_resolutions_beyond_the_default():
-    net = wsn.create_supernet("mobilenetv3", width_mult=1.2, resolution=range(128, 292, 4))
+    net = wsn.create_supernet("mobilenet", width_mult=1.2, resolution=range(128, 292, 4))
     assert net.space.max().resolution == 288
     a, b = (wsn.cost(net, net.space.subnet(resolution=r)).macs for r in (224, 256))
     assert a < b

@@ -6,7 +6,7 @@ import pytest
 import torch
 from test_train import SMALL, command, the_run, weights
 
-from wsn.rows import read_csv
+from wsn.files import read_csv
 
 pytestmark = [pytest.mark.ddp, pytest.mark.timeout(900)]
 BASE = [s for s in SMALL if not s.startswith(("data.batch_size", "trainer.limit"))]

@@ -5,8 +5,8 @@ import torch
 from omegaconf import OmegaConf
 
 import wsn
-from wsn.config import build, compose
-from wsn.export.elastic import save_elastic
+from wsn.config import build_group, compose
+from wsn.deploy.elastic import save_elastic
 
 SIZES = ["vocab_size=32", "num_layers=3", "hidden_size=32", "ffn_size=64", "context=64"]
 
@@ -18,7 +18,7 @@ def front(tmp_path_factory):
     cfg = compose("conf", ["method=soft", "backbone=llama", "data=shakespeare", *overrides])
     OmegaConf.resolve(cfg)
     torch.manual_seed(0)
-    net = build({k: v for k, v in cfg.backbone.items() if k != "name"}).eval()
+    net = build_group(cfg.backbone).eval()
     subnets = [net.space.subnet(layers=list(range(n))) for n in (1, 2, 3)]
     rows = [
         {

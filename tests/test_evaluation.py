@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 import wsn
-from wsn.evaluation import calibrate, candidates, evaluate
-from wsn.images import at_resolution
-from wsn.metrics import ImageMetrics
+from wsn.evaluation.evaluate import calibrate, candidates, evaluate
+from wsn.evaluation.metrics import ImageMetrics
+from wsn.supernet.images import at_resolution
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 METHODS = golden.methods()
-CONSTANTS = {"rate": "optim.lr_scale", "label smoothing": "++method.label_smoothing"}
+CONSTANTS = {"rate": {"faster": 1.2}, "label smoothing": {"overrides": ["++method.label_smoothing=0.2"]}}
 
 
 @pytest.fixture(autouse=True)
@@ -40,8 +40,8 @@ def test_method_trains_as_it_did(method, tmp_path):
 )
 @pytest.mark.parametrize("constant", CONSTANTS)
 def test_changed_constant_changes_the_curve(method, constant, tmp_path):
-    value = 1.2 * golden.RATES.get(method, 1) if constant == "rate" else 0.2
-    found = golden.curve(method, tmp_path, f"{CONSTANTS[constant]}={value}")
+    changed = CONSTANTS[constant]
+    found = golden.curve(method, tmp_path, *changed.get("overrides", ()), faster=changed.get("faster", 1))
     losses = [losses_of(rows) for rows in (found, golden.read(golden.GOLDEN, method))]
     assert golden.difference(*losses) > 10 * golden.TOLERANCE
 

@@ -5,14 +5,14 @@ import torch
 
 import wsn
 from wsn.losses import IGNORED
-from wsn.methods.base import Method, RoleLoss
+from wsn.methods.base import Method
 from wsn.methods.soft import SoFT
 from wsn.samplers.base import Draw
 from wsn.samplers.exits import ExitSampler, first_layers
 from wsn.samplers.granularity import GranularitySampler
-from wsn.schedule import Phase
+from wsn.schedule import Phase, RoleLoss
 
-PHASES = [Phase("all", 1)]
+PHASES = {"all": Phase(1)}
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_soft_memory_of_logits_is_one_chunks(net, batch):
 
 def test_soft_refuses_what_it_cannot_train(net):
     with pytest.raises(wsn.WsnError, match="backbone=llama"):
-        SoFT("soft", PHASES, {"exit": RoleLoss()}).prepare(wsn.create_supernet("mobilenetv3", resolution=32))
+        SoFT("soft", PHASES, {"exit": RoleLoss()}).prepare(wsn.create_supernet("mobilenet", resolution=32))
     spread = [Draw(net.space.max(), "exit"), Draw(net.space.subnet(layers=[0, 2]), "exit")]
     method = SoFT("soft", PHASES, {"exit": RoleLoss()})
     with pytest.raises(wsn.WsnError, match="first layers"):

@@ -12,20 +12,18 @@ from test_methods import trainer
 from transformers import AutoModelForCausalLM
 
 import wsn
-from wsn.config import build_data, compose
+from wsn.config import build, build_data, compose
 from wsn.cost_models.counted import WeightBytes
-from wsn.dimension import Dimension
-from wsn.files import write_atomically
+from wsn.files import read_csv, write_atomically
 from wsn.methods.llm_qfa import bits_space
-from wsn.rows import read_csv
 from wsn.run.evaluate import evaluate_run
 from wsn.run.export import export_run
-from wsn.run.load import load_supernet
+from wsn.run.run import open_run
 from wsn.run.search import search_run
 from wsn.run.train import make_module, train
 from wsn.samplers.resource_balanced import ResourceBalancedSampler
 from wsn.samplers.uniform import UniformSampler
-from wsn.space import SearchSpace
+from wsn.space import Dimension, SearchSpace
 
 SMALL = [
     "method=llm_qfa",
@@ -153,9 +151,9 @@ def test_mistakes_are_one_clear_error(tmp_path, overrides, words):
 
 
 def test_it_takes_a_language_model(tmp_path):
-    cfg = compose(CONF, ["method=llm_qfa", f"paths.output_dir={tmp_path}"])
+    cfg = compose(CONF, ["method=llm_qfa", "backbone=llama", "data=shakespeare", f"paths.output_dir={tmp_path}"])
     with pytest.raises(wsn.WsnError, match="backbone=llama"):
-        make_module(cfg)
+        build(cfg.method).prepare(wsn.create_supernet("mobilenet", resolution=32))
 
 
 def test_a_run_and_what_follows(tmp_path, monkeypatch):
@@ -166,14 +164,14 @@ def test_a_run_and_what_follows(tmp_path, monkeypatch):
     text = [f"data.{name}={tmp_path}/{name}.txt" for name in ("train", "test")]
     train(config(tmp_path, *text, "trainer.max_epochs=1"))
     run = tmp_path / "run"
-    before = load_supernet(run).state_dict()
+    before = open_run(run).net.state_dict()
     shutil.rmtree(tmp_path / "quantised")
     monkeypatch.setattr("wsn.methods.llm_qfa.round_gptq", None)
     write_atomically(run / "config.yaml", (run / "config.yaml").read_text().replace("max_epochs: 1", "max_epochs: 2"))
     train(config(tmp_path, f"resume={run}"))
-    moved = {name for name, value in load_supernet(run).state_dict().items() if not torch.equal(value, before[name])}
+    moved = {name for name, value in open_run(run).net.state_dict().items() if not torch.equal(value, before[name])}
     assert {name.rpartition(".")[2] for name in moved} == {"down", "up"}
-    net = load_supernet(run)
+    net = open_run(run).net
     low, high = (WeightBytes()(net, s) for s in (net.space.min(), net.space.max()))
     budget = (low + high) / 2
     options = ["cost=weight_bytes", f"constraints='weight_bytes<={budget}'", "search=evolution", "search.population=4"]

@@ -7,11 +7,11 @@ import torch
 from test_config import CONF
 
 import wsn
+from wsn.backbones.hugging_face import load_tokenizer
 from wsn.config import compose
-from wsn.hugging_face import load_tokenizer
-from wsn.rows import read_csv
+from wsn.files import read_csv
 from wsn.run.lm_eval import TaskAccuracy, evaluate_tasks, main
-from wsn.run.load import load_supernet
+from wsn.run.run import open_run
 from wsn.run.train import train
 
 pytest.importorskip("lm_eval", reason="needs wsn[lm-eval]")
@@ -78,7 +78,7 @@ def test_subnets_of_a_run(task, capsys):
     assert main([run, "--tasks", "wsn_local", "--include", str(task), "--subnet", "smallest"]) == 0
     (printed,) = json.loads(capsys.readouterr().out)
     (row,) = read_csv(f"{run}/lm_eval.csv")
-    assert printed["id"] == row["id"] == load_supernet(run).space.min().id
+    assert printed["id"] == row["id"] == open_run(run).net.space.min().id
     assert printed["wsn_local/acc,none"] == row["wsn_local/acc,none"] == 0.5
     assert main([run, "--tasks", "wsn_local", "--subnet", "none such"]) == 1
     assert "not the id of an evaluated subnet" in capsys.readouterr().err

@@ -17,19 +17,19 @@ from wsn.callbacks.data_importance import DataImportance
 from wsn.callbacks.delayed_shrinking import DelayedShrinking
 from wsn.callbacks.distillation import AlphaDivergence
 from wsn.callbacks.progressive_shrinking import ProgressiveShrinking
-from wsn.config import build, build_data, compose
+from wsn.config import build_data, compose
 from wsn.errors import WsnError
-from wsn.evaluation import evaluate
+from wsn.evaluation.evaluate import evaluate
+from wsn.evaluation.metrics import ImageMetrics
 from wsn.init import zero_gamma
 from wsn.losses import adaptive_alpha_divergence
-from wsn.methods.base import Method, RoleLoss
+from wsn.methods.base import Method
 from wsn.methods.slimmable import Slimmable
-from wsn.metrics import ImageMetrics
 from wsn.module import SupernetModule
 from wsn.run.train import make_module
 from wsn.samplers.listed import ListedSampler
 from wsn.samplers.uniform import UniformSampler
-from wsn.schedule import Phase, constant, cosine, total_epochs
+from wsn.schedule import Phase, RoleLoss, constant, cosine, total_epochs
 
 METHODS = [p.stem for p in sorted((CONF / "method").glob("*.yaml"))]
 METHODS.remove("finetune")  # of a finished run; test_product.py
@@ -60,7 +60,10 @@ def trainer(callbacks=(), epochs=1, **kwargs):
 
 
 def module_of(net, method, roles, curve=constant, momentum=0.0, **kwargs):
-    sampler = UniformSampler(net.space, seed=2, roles=roles, shared=())
+    """Make a module whose phases have these roles, where they say none."""
+    for phase in method.phases:
+        phase.roles = roles if phase.roles == ["random"] else phase.roles
+    sampler = UniformSampler(net.space, seed=2, shared=())
     optimizer = partial(torch.optim.SGD, lr=0.05, momentum=momentum)
     return SupernetModule(net, method, sampler, optimizer, curve, **kwargs)
 
@@ -129,11 +132,9 @@ def train_a_little(cfg):
     """Train one epoch of each phase."""
     module = make_module(cfg)
     before = copy.deepcopy(module.supernet.state_dict())
-    callbacks = [build(node) for key, node in cfg.callbacks.items() if "folder" not in node]
-    callbacks = [c for c in callbacks if not isinstance(c, ProgressiveShrinking)]
-    for i, phase in enumerate(module.method.phases):
-        module.method.phases[i] = Phase(**{**phase.__dict__, "epochs": 1, "warmup_epochs": 0})
-    run = trainer(callbacks, total_epochs(module.method.phases))
+    for phase in module.method.phases:
+        phase.epochs, phase.warmup_epochs = 1, 0
+    run = trainer(module.method.callbacks.values(), total_epochs(module.method.phases))
     run.fit(module, datamodule=build_data(cfg.data))
     after = module.supernet.state_dict()
     assert any(not torch.equal(before[k], after[k]) for k in before)
@@ -167,7 +168,7 @@ def draws_of(name, tmp_path, stop=None, checkpoint=None):
     cfg = compose(CONF, [*(language if name in SAMPLED else ["method=spos", *SMALL]), f"sampler={name}"])
     torch.manual_seed(0)
     module, draws = make_module(cfg), Draws()
-    module.method.phases = [Phase("all", 3)]
+    module.method.phases[0].epochs, module.method.phases[0].warmup_epochs = 3, 0
 
     class Feedback(Callback):
         def on_train_epoch_end(self, run, pl_module):
@@ -206,10 +207,10 @@ def test_every_sampler_goes_on_exactly_after_a_resume(name, tmp_path):
 
 def deps(multiplier, ramp=0.0, epochs=2, callbacks=(), curve=cosine, roles=SANDWICH):
     net = make_net()
-    phases = [
-        Phase("largest", 1, roles=["max"], lr=0.05),
-        Phase("shrinking", epochs, roles=roles, continue_lr=True, fresh_optimizer=False),
-    ]
+    phases = {
+        "largest": Phase(1, roles=["max"]),
+        "shrinking": Phase(epochs, roles=roles, continue_lr=True, fresh_optimizer=False),
+    }
     module = module_of(net, Method("deps", phases, IN_PLACE), roles, curve)
     shrinking = DelayedShrinking(ramp, multiplier)
     run = trainer([shrinking, *callbacks], 1 + epochs)
@@ -259,7 +260,7 @@ def test_gradients_of_a_subnet_are_masked_to_its_channels():
 
 
 def test_delayed_shrinking_needs_a_switch():
-    module = module_of(make_net(), Method("m", [Phase("all", 1)], IN_PLACE), SANDWICH)
+    module = module_of(make_net(), Method("m", {"all": Phase(1)}, IN_PLACE), SANDWICH)
     with pytest.raises(WsnError, match="method=deps"):
         trainer([DelayedShrinking()]).fit(module, data(1))
 
@@ -285,9 +286,9 @@ def test_alpha_divergence_callback_takes_the_place_of_the_methods_loss():
     expected = copy.deepcopy(net)
     adaptive = partial(adaptive_alpha_divergence, alpha_min=-0.5, alpha_max=0.5, clip=2.0)
     roles = ["max", "random", "min"]
-    kwargs = {"method": Method("a", [Phase("all", 1)], IN_PLACE, distillation=adaptive), "roles": roles}
+    kwargs = {"method": Method("a", {"all": Phase(1)}, IN_PLACE, distillation=adaptive), "roles": roles}
     trainer().fit(module_of(expected, **kwargs), data(2))
-    module = module_of(net, Method("b", [Phase("all", 1)], IN_PLACE), roles)
+    module = module_of(net, Method("b", {"all": Phase(1)}, IN_PLACE), roles)
     run = trainer([AlphaDivergence(-0.5, 0.5, 2.0)])
     run.fit(module, data(2))
     assert_same_weights(net, expected, rtol=0, atol=0)
@@ -299,7 +300,7 @@ def test_alpha_divergence_callback_takes_the_place_of_the_methods_loss():
 
 def test_switchable_norms_are_private():
     net = make_net()
-    method = Slimmable(name="s", phases=[Phase("all", 1)], losses={"default": RoleLoss()})
+    method = Slimmable(name="s", phases={"all": Phase(1)}, losses={"default": RoleLoss()})
     prepared = method.prepare(net)
     listed = ListedSampler(net.space, roles=["listed"]).subnets
     views = [prepared.view(s) for s in listed]
@@ -337,7 +338,7 @@ def test_us_net_fails_without_calibration_and_works_with_it():
     torch.manual_seed(0)
     widths = [0.25, 0.5, 0.75, 1.0]
     net = wsn.create_supernet("slimmable", model="resnet10t", num_classes=4, in_chans=1, width=widths, resolution=16)
-    module = module_of(net, Method("us", [Phase("all", 3)], IN_PLACE), SANDWICH, momentum=0.9)
+    module = module_of(net, Method("us", {"all": Phase(3)}, IN_PLACE), SANDWICH, momentum=0.9)
     x, y = blobs(640, 0)
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=32)
     trainer(epochs=3).fit(module, loader)
@@ -354,8 +355,8 @@ def test_us_net_fails_without_calibration_and_works_with_it():
 
 
 def test_compofa_has_243_subnets_for_each_kernel_setting():
-    net = Method("c", [Phase("all", 1)], IN_PLACE, couple={"expand": "depth"}).prepare(
-        wsn.create_supernet("mobilenetv3", kernel=[3], resolution=32)
+    net = Method("c", {"all": Phase(1)}, IN_PLACE, follow={"expand": "depth"}).prepare(
+        wsn.create_supernet("mobilenet", kernel=[3], resolution=32)
     )
     assert net.space.size() == 3**5
     sampler = UniformSampler(net.space)
@@ -365,7 +366,7 @@ def test_compofa_has_243_subnets_for_each_kernel_setting():
         assert all(subnet.expand[at] == pairs[subnet.depth[stage]] for stage, _, at in net.space.kept(subnet))
         assert net.view(subnet) is not None
     with pytest.raises(WsnError, match="not of"):
-        net.view(wsn.create_supernet("mobilenetv3", kernel=[3], resolution=32).space.subnet(depth=2, expand=6))
+        net.view(wsn.create_supernet("mobilenet", kernel=[3], resolution=32).space.subnet(depth=2, expand=6))
 
 
 # -- PA&DA -----------------------------------------------------------------------------------------------
@@ -402,7 +403,7 @@ def test_data_importance_is_the_mean_size_of_the_logits_gradient():
 
 def test_compute_counts_three_forwards_for_each_subnet_and_one_for_a_teacher():
     net = make_net()
-    phases = [Phase("full", 1, roles=["max"]), Phase("shrink", 1, roles=["min", "min"])]
+    phases = {"full": Phase(1, roles=["max"]), "shrink": Phase(1, roles=["min", "min"])}
     losses = {"max": RoleLoss(), "min": RoleLoss(distill=1.0, target="teacher")}
     module = module_of(net, Method("ofa", phases, losses), ["max"])
     trainer(epochs=2).fit(module, data(batches=3, batch_size=8))
@@ -413,7 +414,7 @@ def test_compute_counts_three_forwards_for_each_subnet_and_one_for_a_teacher():
 
 def test_norms_inside_a_score_are_left_alone():
     net = make_net()
-    method = Method("m", [Phase("all", 1)], IN_PLACE)
+    method = Method("m", {"all": Phase(1)}, IN_PLACE)
     before = {k: v.clone() for k, v in net.state_dict().items() if "running" in k}
     loss = method.score(net.train(), next(iter(data(1))), net.space.min())
     assert loss.item() > 0
@@ -431,5 +432,5 @@ def test_worked_example_of_the_readme_runs(tmp_path):
     (tmp_path / "method" / "mine.yaml").write_text(text)
     cfg = compose(CONF, ["method=mine", f"hydra.searchpath=[{tmp_path}]", *SMALL])
     module = make_module(cfg)
-    module.method.phases = [Phase(**{**module.method.phases[0].__dict__, "epochs": 1, "warmup_epochs": 0})]
+    module.method.phases[0].epochs = 1
     trainer().fit(module, datamodule=build_data(cfg.data))

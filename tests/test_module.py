@@ -11,13 +11,13 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import wsn
 from wsn.callbacks.progressive_shrinking import ProgressiveShrinking
-from wsn.images import at_resolution
 from wsn.losses import soft_cross_entropy
-from wsn.methods.base import Method, RoleLoss
+from wsn.methods.base import Method
 from wsn.module import SupernetModule, parameter_groups
 from wsn.samplers.base import Draw
 from wsn.samplers.uniform import UniformSampler
-from wsn.schedule import Phase, constant
+from wsn.schedule import Phase, RoleLoss, constant
+from wsn.supernet.images import at_resolution
 
 LR = 0.05
 
@@ -25,7 +25,7 @@ LR = 0.05
 def make_net():
     torch.manual_seed(0)
     return wsn.create_supernet(
-        "mobilenetv3", num_classes=4, in_chans=1, width_mult=0.25, resolution=[16, 24], reduction=8
+        "mobilenet", num_classes=4, in_chans=1, width_mult=0.25, resolution=[16, 24], reduction=8
     )
 
 
@@ -34,7 +34,9 @@ Sandwich = partial(UniformSampler, roles=["max", "random", "min"])
 
 def in_place(**kwargs):
     distil = RoleLoss(labels=0.0, distill=1.0, target="max", dropout=False)
-    return Method("sandwich", [Phase("all", 4)], {"max": RoleLoss(), "default": distil}, **kwargs)
+    return Method(
+        "sandwich", {"all": Phase(4, roles=["max", "random", "min"])}, {"max": RoleLoss(), "default": distil}, **kwargs
+    )
 
 
 def data(batches=3, batch_size=8):
@@ -142,7 +144,7 @@ def test_bfloat16_amp_trains():
 
 def test_the_schedule_is_per_step_and_restarts():
     net = make_net()
-    phases = [Phase("a", 1, warmup_epochs=1, lr=0.2), Phase("b", 1, lr=0.1)]
+    phases = {"a": Phase(1, warmup_epochs=1, lr_scale=2.0), "b": Phase(1)}
     method = Method("m", phases, {"default": RoleLoss()})
     rates = []
 
@@ -155,7 +157,7 @@ def test_the_schedule_is_per_step_and_restarts():
         net,
         method,
         UniformSampler(net.space),
-        partial(torch.optim.SGD, lr=LR),
+        partial(torch.optim.SGD, lr=0.1),
         lambda progress: 1 - progress,
         warmup_from=0.5,
     )
@@ -196,16 +198,16 @@ def test_dropout_of_one_role_leaves_the_others():
 
 def test_errors_in_a_method():
     with pytest.raises(wsn.WsnError, match="no phases"):
-        Method("m", [], {})
+        Method("m", {"a": None}, {})
     with pytest.raises(wsn.WsnError, match="sum, mean"):
-        Method("m", [Phase("a", 1)], {}, aggregation="max")
+        Method("m", {"a": Phase(1)}, {}, aggregation="max")
     with pytest.raises(wsn.WsnError, match="target"):
         RoleLoss(distill=1.0)
     with pytest.raises(wsn.WsnError, match="no loss for the role 'min'"):
-        Method("m", [Phase("a", 1)], {"max": RoleLoss()}).role_loss("min")
+        Method("m", {"a": Phase(1)}, {"max": RoleLoss()}).role_loss("min")
     net, batch = make_net(), next(iter(data()))
     for target in ("max", "teacher"):
-        method = Method("m", [Phase("a", 1)], {"default": RoleLoss(distill=1.0, target=target)})
+        method = Method("m", {"a": Phase(1)}, {"default": RoleLoss(distill=1.0, target=target)})
         with pytest.raises(wsn.WsnError, match="before|no teacher"):
             list(method.step(net, batch, [Draw(net.space.min(), "random")]))
 

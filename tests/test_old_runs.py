@@ -1,4 +1,4 @@
-"""A run folder, and exports, of version 0.1 (tests/assets/run_0.1): they are resumed, evaluated, exported and loaded."""
+"""A run folder and exports of version 0.1 (tests/assets/run_0.1) are resumed, evaluated, exported and loaded."""
 
 import shutil
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 from test_train import command
 
 import wsn
-from wsn.rows import read_csv
+from wsn.files import read_csv
 
 OLD = Path(__file__).parent / "assets" / "run_0.1"
 
@@ -44,7 +44,9 @@ def test_an_old_run_is_evaluated_and_exported(resumed, tmp_path):
     smallest = min((r for r in read_csv(resumed / "subnets.csv") if r["split"] == "test"), key=lambda r: r["macs"])
     (row,) = read_csv(resumed / "evaluation.csv")
     assert (row["id"], row["acc"]) == (smallest["id"], smallest["acc"])
-    command("export.py", f"run={resumed}", "subnet=smallest", "format=module", f"out={tmp_path / 'small'}", out=tmp_path)
+    command(
+        "export.py", f"run={resumed}", "subnet=smallest", "format=module", f"out={tmp_path / 'small'}", out=tmp_path
+    )
     assert (tmp_path / "small" / "module" / "model.safetensors").exists()
 
 
@@ -52,7 +54,7 @@ def test_old_exports_load():
     predictor = wsn.ElasticPredictor(OLD / "export" / "elastic")
     images = torch.randn(2, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     assert predictor(images).shape == (2, 10)
-    from wsn.export.plain import load_module
+    from wsn.deploy.plain import load_module
 
     module = load_module(OLD / "export" / "module")
     smallest = predictor(images, budget="macs<=9.5e4")

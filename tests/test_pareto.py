@@ -7,7 +7,7 @@ from pymoo.indicators.hv import HV
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
 from wsn import Front, WsnError
-from wsn.pareto import non_dominated
+from wsn.evaluation.pareto import non_dominated
 
 
 def rows_of(points):

@@ -10,11 +10,12 @@ from conftest import randomise
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
-from wsn.evaluation import calibrating, evaluate
-from wsn.images import at_resolution
-from wsn.methods.base import set_dropout
-from wsn.prefix import SharedPrefixes, prefix_order
-from wsn.switchable import SwitchableNorms
+from wsn.evaluation.evaluate import calibrating, evaluate
+from wsn.providers.norms import SwitchableNorms
+from wsn.search.moves import mutate
+from wsn.supernet.images import at_resolution
+from wsn.supernet.leaves import set_dropout
+from wsn.supernet.prefix import SharedPrefixes, prefix_order
 
 
 class Keep(nn.Module):
@@ -35,7 +36,7 @@ def relatives(space, count=3, seed=0):
     """Return random subnets, each with a few mutants."""
     rng = random.Random(seed)
     found = [space.sample(rng) for _ in range(count)]
-    found += [space.mutate(s, rng, 0.1) for s in found for _ in range(3)]
+    found += [mutate(space, s, rng, 0.1) for s in found for _ in range(3)]
     return list(dict.fromkeys(found))
 
 
@@ -66,7 +67,9 @@ def test_results_are_those_of_one_by_one(name):
     before = {n: t.clone() for n, t in net.state_dict().items()}
     together = evaluate(net, subnets, batches, calibration, Keep)
     for subnet, logits in zip(subnets, together):
-        torch.testing.assert_close(logits, one_by_one(net, subnet, batches, calibration), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            logits.flatten(0, -2), one_by_one(net, subnet, batches, calibration), rtol=1e-5, atol=1e-5
+        )
     alone = [evaluate(net, [s], batches, calibration, Keep)[0] for s in subnets]
     assert all(torch.equal(a, b) for a, b in zip(together, alone))
     assert all(torch.equal(before[n], t) for n, t in net.state_dict().items())
@@ -121,9 +124,9 @@ def test_what_was_written_into_is_computed_again():
 def test_private_norms_are_not_shared():
     net = SMALL["slimmable_mobilenetv2"]()
     a, b = net.space.max(), net.space.middle()
-    both = SwitchableNorms(net, [a])
-    assert both.outside(a) != both.outside(b)
+    net.providers.append(SwitchableNorms(net, [a]))
+    assert net.around_blocks(a) != net.around_blocks(b)
     batches, _ = batches_of(net)
-    together = evaluate(randomise(both).eval(), [a, b], batches, None, Keep)
+    together = evaluate(randomise(net).eval(), [a, b], batches, None, Keep)
     for subnet, logits in zip([a, b], together):
-        assert torch.equal(logits, one_by_one(both, subnet, batches, None))
+        assert torch.equal(logits, one_by_one(net, subnet, batches, None))

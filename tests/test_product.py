@@ -19,12 +19,12 @@ import wsn
 from wsn import WsnError
 from wsn.__main__ import main as wsn_main
 from wsn.config import compose
-from wsn.pareto import Front
-from wsn.rows import read_csv
+from wsn.evaluation.pareto import Front
+from wsn.files import read_csv
 from wsn.run.evaluator import Evaluator
 from wsn.run.export import export_run
 from wsn.run.known import known_rows
-from wsn.run.load import load_supernet
+from wsn.run.run import open_run
 from wsn.run.search import search_run
 
 pytestmark = pytest.mark.xdist_group("product")  # one process makes the run that all tests share
@@ -65,7 +65,7 @@ def test_a_search_leaves_its_evaluations_and_front(run):
     front = Front.from_json(folder / "front.json")
     assert {r["id"] for r in front} <= {r["id"] for r in rows}
     assert (folder / "front.png").stat().st_size > 10_000
-    net = load_supernet(run)
+    net = open_run(run).net
     for r in rows:
         assert r["macs"] == wsn.cost(net, net.space.find(r["arch"])).macs
 
@@ -79,7 +79,7 @@ def test_the_same_command_goes_on(run):
 
 
 def test_rows_are_those_of_one_by_one(run):
-    evaluator = Evaluator(run, "val")
+    evaluator = Evaluator(open_run(run), "val")
     rows = read_csv(run / "search" / "first" / "evaluations.csv")[:3]
     for r in rows:
         (alone,) = evaluator.rows([evaluator.net.space.find(r["arch"])])
@@ -218,7 +218,7 @@ def test_subnets_are_named_in_several_ways(run, spec, which):
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["subnet='best@macs<=1e3'"], "no evaluated subnet has macs<=1000; the smallest has macs"),
+        (["subnet='best@macs<=1e3'"], "no subnet has macs<=1000; the smallest has macs"),
         (["subnet='best@speed<=1'"], "have no speed"),
         (["subnet=0123456789"], "not the id of an evaluated subnet"),
         (["subnet=best", "format=tflite"], "module, onnx, program, int8, huggingface, elastic"),
@@ -235,8 +235,8 @@ def test_fine_tuning_starts_from_the_supernets_weights(run, tmp_path):
     shared = [s for s in TINY if not s.startswith(("backbone", "data"))]
     start = ["method=finetune", f"run={run}", "subnet=smallest", "method.phases.0.epochs=1"]
     command("train.py", *start, *shared, "optim.weight_decay=0", "method.phases.0.lr=1e-12", out=tmp_path)
-    tuned = load_supernet(the_run(tmp_path))
-    net = load_supernet(run)
+    tuned = open_run(the_run(tmp_path)).net
+    net = open_run(run).net
     expected = net.extract(net.space.min()).state_dict()
     found = tuned.model.state_dict()
     assert expected.keys() == found.keys()
@@ -269,7 +269,7 @@ def test_a_latency_table_from_the_command_line_serves_a_search(run, tmp_path, ca
 
 def test_members_predict_what_the_supernet_does_with_stored_statistics(run, front):
     predictor = wsn.ElasticPredictor(front)
-    evaluator = Evaluator(run, "val")
+    evaluator = Evaluator(open_run(run), "val")
     rows = {r["id"]: r for r in json.loads((front / "elastic.json").read_text())["members"]}
     for member in predictor.members:
         metrics = evaluator.data.metrics()
@@ -296,7 +296,7 @@ def test_members_are_picked_by_budget_and_quality(front):
     assert predictor.switch(member=small.id) is small is predictor.member
     assert predictor.switch() is large
     assert wsn.ElasticPredictor(front, budget=f"macs<={small.macs}").member.id == small.id
-    for bad, words in (("macs<=1", "keeps to macs<=1; the smallest has"), ("joules<=1", "members have no joules")):
+    for bad, words in (("macs<=1", "no subnet has macs<=1; the smallest has"), ("joules<=1", "have no joules")):
         with pytest.raises(WsnError, match=words):
             predictor.pick(bad)
     with pytest.raises(WsnError, match="No member"):

@@ -3,10 +3,10 @@
 import pytest
 from rich.console import Console
 
+from wsn.evaluation.pareto import Front
+from wsn.files import read_csv
 from wsn.logging.csv import CSVLogger
 from wsn.logging.results import print_results, read_results, write_results
-from wsn.pareto import Front
-from wsn.rows import read_csv
 
 
 def make_rows(split="test", step=9):

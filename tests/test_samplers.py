@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 import wsn
 from wsn import WsnError
-from wsn.dimension import Dimension
 from wsn.samplers.attentive import AttentiveSampler
 from wsn.samplers.balanced import BalancedSampler
 from wsn.samplers.base import Draw
@@ -22,7 +21,7 @@ from wsn.samplers.shift import ShiftSampler
 from wsn.samplers.sorted import SortedSampler
 from wsn.samplers.uniform import UniformSampler
 from wsn.schedule import Phase
-from wsn.space import SearchSpace
+from wsn.space import Dimension, SearchSpace
 
 SANDWICH = ["max", "random", "random", "min"]
 
@@ -49,11 +48,11 @@ def test_one_resolution_per_step(net):
 
 def test_phase(net):
     sampler = UniformSampler(net.space, roles=["random"] * 2)
-    sampler.enter(Phase("full", 1, roles=["max"], choices={"kernel": "top1", "depth": 4, "expand": [6]}))
+    sampler.enter(Phase(1, roles=["max"], choices={"kernel": "top1", "depth": 4, "expand": [6]}))
     (draw,) = sampler.sample(0)
     assert draw.role == "max"
     assert draw.subnet == net.space.subnet(resolution=draw.subnet.resolution)
-    sampler.enter(Phase("all", 1))
+    sampler.enter(Phase(1, roles=["random"] * 2))
     assert [d.role for d in sampler.sample(0)] == ["random", "random"]
     assert sampler.space == net.space
 
@@ -65,7 +64,7 @@ def test_errors(net):
     with pytest.raises(WsnError, match="kernel"):
         UniformSampler(net.space, shared=["kernel"])
     with pytest.raises(WsnError, match="top1"):
-        UniformSampler(net.space).enter(Phase("x", 1, choices={"kernel": "biggest"}))
+        UniformSampler(net.space).enter(Phase(1, choices={"kernel": "biggest"}))
 
 
 def test_sandwich_order_and_roles(net):
@@ -118,7 +117,7 @@ def test_fair_refuses_too_many_subnets_and_several_roles():
 
 
 def test_sorted_sub_models_are_nested_and_up_to_160():
-    net = wsn.create_supernet("mobilenetv3", width_mult=0.25, resolution=32)
+    net = wsn.create_supernet("mobilenet", width_mult=0.25, resolution=32)
     sampler = SortedSampler(net.space, levels={"depth": 10, "expand": 16, "kernel": 1})
     models = sampler.sub_models()
     assert len(set(models)) == 160
@@ -204,7 +203,7 @@ def gradients(net, subnet, by_block):
 
 
 def test_path_importance_follows_gradient_norms():
-    net = wsn.create_supernet("mobilenetv3", width_mult=0.25, resolution=32, num_classes=4)
+    net = wsn.create_supernet("mobilenet", width_mult=0.25, resolution=32, num_classes=4)
     sampler = PathImportanceSampler(net.space, seed=1)
     sampler.attach(net)
     uniform = UniformSampler(net.space, seed=1)
@@ -226,7 +225,7 @@ def test_path_importance_follows_gradient_norms():
 
 
 def test_path_importance_with_tau_zero_is_uniform():
-    net = wsn.create_supernet("mobilenetv3", width_mult=0.25, resolution=32, num_classes=4)
+    net = wsn.create_supernet("mobilenet", width_mult=0.25, resolution=32, num_classes=4)
     sampler, uniform = PathImportanceSampler(net.space, tau=0.0), UniformSampler(net.space)
     sampler.attach(net)
     for step in range(12):
@@ -269,7 +268,7 @@ def test_phased_switches(net):
     assert sampler.sample(3) == UniformSampler(net.space, shared=()).sample(3)
     sampler.on_epoch(2, 4)
     assert sampler.sample(3) == sampler.parts[1].sample(3)
-    sampler.enter(Phase("all", 1, roles=SANDWICH))
+    sampler.enter(Phase(1, roles=SANDWICH))
     assert [d.role for d in sampler.sample(0)] == SANDWICH
     with pytest.raises(WsnError, match="switch_at"):
         PhasedSampler(net.space, UniformSampler, UniformSampler, switch_at=1.0)
@@ -280,5 +279,5 @@ def test_any_sampler_serves_a_sandwich(net):
     for make in (BalancedSampler, AttentiveSampler, CompoundSampler, SortedSampler, PathImportanceSampler):
         sampler = make(net.space)
         sampler.attach(net)
-        sampler.enter(Phase("all", 1, roles=SANDWICH))
+        sampler.enter(Phase(1, roles=SANDWICH))
         assert [d.role for d in sampler.sample(0)] == SANDWICH

@@ -5,18 +5,18 @@ from hypothesis import strategies as st
 from wsn import WsnError
 from wsn.schedule import Phase, constant, cosine, exponential, learning_rate, linear, phase_at, step, total_epochs
 
-PHASES = [Phase("full", 4, warmup_epochs=1, lr=1.0), Phase("kernel", 2), Phase("depth", 3, lr=0.5)]
+PHASES = [Phase(4, warmup_epochs=1, lr_scale=5.0), Phase(2), Phase(3, lr_scale=2.5)]
 
 
 def rate(epoch, curve=cosine):
-    return learning_rate(PHASES, curve, epoch, default_lr=0.2, warmup_from=0.1)
+    return learning_rate(PHASES, curve, epoch, base=0.2, warmup_from=0.1)
 
 
 def test_phases():
     assert total_epochs(PHASES) == 10
     assert [phase_at(PHASES, e)[0] for e in range(11)] == [0] * 5 + [1] * 2 + [2] * 3 + [2]
     with pytest.raises(WsnError, match="epochs"):
-        Phase("x", 0)
+        Phase(0)
 
 
 def test_warmup_peak_and_restart():
@@ -24,7 +24,7 @@ def test_warmup_peak_and_restart():
     assert rate(0.5) == pytest.approx(0.55)
     assert rate(1) == pytest.approx(1.0)
     assert rate(3) == pytest.approx(0.5)
-    assert rate(5) == pytest.approx(0.2)  # restarts, at the optimizer's own rate
+    assert rate(5) == pytest.approx(0.2)  # restarts, at the base rate
     assert rate(7) == pytest.approx(0.5)
     assert rate(10) == pytest.approx(0.0)
 
@@ -39,14 +39,14 @@ def test_curves_stay_between_their_ends(progress):
 
 def test_one_curve_over_two_phases():
     phases = [
-        Phase("largest", 3, warmup_epochs=1, lr=1.0),
-        Phase("subnets", 3, continue_lr=True),
-        Phase("new", 1, lr=0.5),
+        Phase(3, warmup_epochs=1, lr_scale=5.0),
+        Phase(3, lr_scale=5.0, continue_lr=True),
+        Phase(1, lr_scale=2.5),
     ]
     rates = [learning_rate(phases, linear, e, 0.2, 0.0) for e in (1, 4, 5.5, 6.999, 7)]
     assert rates == pytest.approx([1.0, 0.5, 0.25, 0.001 / 6, 0.5], abs=1e-6)
     with pytest.raises(WsnError, match="continue_lr"):
-        Phase("x", 1, lr=0.1, continue_lr=True)
+        Phase(1, warmup_epochs=1, continue_lr=True)
 
 
 def test_bignas_floor_is_reached_at_epoch_236_of_360():

@@ -6,7 +6,7 @@ import torch
 from conftest import randomise
 
 import wsn
-from wsn.cost import count_macs
+from wsn.cost_models.macs import count_macs
 from wsn.errors import WsnError
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from wsn import Dimension, SearchSpace, WsnError
 from wsn.backbones.once_for_all import once_for_all_space
+from wsn.search.moves import crossover, mutate, neighbours
 
 OFA = once_for_all_space((2, 3, 4), (3, 5, 7), (3, 4, 6), range(128, 225, 4), 5)
 TINY = SearchSpace(
@@ -75,14 +76,14 @@ def test_samples_round_trip(seed, bias):
 def test_variation_stays_in_the_space(seed):
     rng = Random(seed)
     a, b = OFA.sample(rng), OFA.sample(rng)
-    assert OFA.mutate(a, rng, prob=0.0) == a
-    assert OFA.mutate(a, rng, prob=0.5) in OFA
-    assert OFA.crossover(a, b, rng) in OFA
-    assert OFA.crossover(a, a, rng) == a
+    assert mutate(OFA, a, rng, prob=0.0) == a
+    assert mutate(OFA, a, rng, prob=0.5) in OFA
+    assert crossover(OFA, a, b, rng) in OFA
+    assert crossover(OFA, a, a, rng) == a
 
 
 def test_neighbours_are_one_step_away():
-    found = list(TINY.neighbours(TINY.min()))
+    found = list(neighbours(TINY, TINY.min()))
     # either stage deeper, either kept block's kernel larger, the resolution
     assert len(found) == len(set(found)) == 2 + 2 + 1
     assert all(s in TINY and s != TINY.min() for s in found)
@@ -152,7 +153,7 @@ def test_find_and_files(tmp_path):
 def coupled():
     depth, kernel = Dimension("depth", [2, 3, 4], 2, "stage"), Dimension("kernel", [3, 5], 8, "block")
     expand = Dimension("expand", [3, 4, 6], 8, "block")
-    return SearchSpace([depth, kernel, expand, Dimension("resolution", [24, 28])], [4, 4]).couple(expand="depth")
+    return SearchSpace([depth, kernel, expand, Dimension("resolution", [24, 28])], [4, 4]).follow(expand="depth")
 
 
 def follows(subnet, space):
@@ -165,15 +166,15 @@ def test_coupled_dimensions_follow_in_every_operation(rng):
     per_stage = sum(2**d for d in (2, 3, 4))  # kernels of the kept blocks; expand adds nothing
     assert space.size() == per_stage**2 * 2
     a, b = space.sample(rng), space.sample(rng)
-    made = [a, b, space.max(), space.min(), space.middle(), space.mutate(a, rng, 0.5), space.crossover(a, b, rng)]
-    made += list(space.neighbours(a))
+    made = [a, b, space.max(), space.min(), space.middle(), mutate(space, a, rng, 0.5), crossover(space, a, b, rng)]
+    made += list(neighbours(space, a))
     for subnet in made:
         assert follows(subnet, space)
         assert subnet in space
         assert space.find(subnet.to_json()) == subnet
     free = SearchSpace(space.dimensions.values(), space.stages)
     assert free.subnet(depth=2, expand=6) not in space
-    assert len({s.id for s in space.neighbours(a)}) == len(list(space.neighbours(a)))
+    assert len({s.id for s in neighbours(space, a)}) == len(list(neighbours(space, a)))
 
 
 def test_restricting_a_follower_restricts_its_leader():
@@ -197,4 +198,4 @@ def test_mistakes_in_coupling():
         ({"expand": "depth", "depth": "resolution"}, "at once"),
     ]:
         with pytest.raises(WsnError, match=words):
-            free.couple(**couple)
+            free.follow(**couple)

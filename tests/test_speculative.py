@@ -6,7 +6,7 @@ from backbones.small import SMALL
 from conftest import randomise
 
 from wsn import WsnError
-from wsn.speculative import speculate
+from wsn.deploy.speculative import speculate
 
 
 @pytest.fixture(scope="module", params=["llama", "gpt2"])

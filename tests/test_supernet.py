@@ -9,6 +9,7 @@ from timm.models.mobilenetv3 import MobileNetV3
 from torch import nn
 
 import wsn
+from wsn.config import CONF
 from wsn.methods.plain import Standalone
 
 
@@ -67,7 +68,7 @@ def test_gradients_reach_the_shared_tensors_and_only_the_active_part(net):
 
 
 def test_kernel_matrices_start_as_a_centre_crop():
-    net = wsn.create_supernet("mobilenetv3", width_mult=0.25)
+    net = wsn.create_supernet("mobilenet", width_mult=0.25)
     small = net.extract(net.space.subnet(kernel=3)).blocks[3][1].conv_dw.weight
     assert same(small, net.model.blocks[3][1].conv_dw.weight[..., 2:5, 2:5])
     assert small.shape[-1] == 3
@@ -145,7 +146,7 @@ class Validating(L.LightningModule):
 
 
 def test_lightning_validation_between_training_steps(tmp_path):
-    net = wsn.create_supernet("mobilenetv3", num_classes=4, width_mult=0.25, resolution=32, reduction=16)
+    net = wsn.create_supernet("mobilenet", num_classes=4, width_mult=0.25, resolution=32, reduction=16)
     module = Validating(net)
     data = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.randn(8, 3, 32, 32)), batch_size=4)
     trainer = L.Trainer(
@@ -171,7 +172,7 @@ def test_extract_is_independent(net):
 
 def test_importance_ordering_keeps_the_function():
     torch.manual_seed(0)
-    net = randomise(wsn.create_supernet("mobilenetv3", num_classes=5, width_mult=0.25, resolution=32)).eval()
+    net = randomise(wsn.create_supernet("mobilenet", num_classes=5, width_mult=0.25, resolution=32)).eval()
     x = torch.randn(2, 3, 32, 32)
     medium = net.space.subnet(expand=4)
     with torch.no_grad():
@@ -188,7 +189,7 @@ def test_importance_ordering_keeps_the_function():
 
 
 def test_a_subnet_of_another_space_is_refused(net):
-    other = wsn.create_supernet("mobilenetv3", width_mult=0.25, kernel=[3, 9], resolution=32)
+    other = wsn.create_supernet("mobilenet", width_mult=0.25, kernel=[3, 9], resolution=32)
     with pytest.raises(wsn.WsnError, match="not of the supernet's space"):
         net.view(other.space.max())
 
@@ -205,8 +206,13 @@ def test_standalone(net):
 
 
 def test_unknown_names():
-    with pytest.raises(wsn.WsnError, match="mobilenetv3"):
-        wsn.create_supernet("mobilenetv33")
+    with pytest.raises(wsn.WsnError, match="Did you mean 'mobilenet'"):
+        wsn.create_supernet("mobilenett")
     with pytest.raises(wsn.WsnError, match="width_mult"):
-        wsn.create_supernet("mobilenetv3", width=1.0)
-    assert wsn.list_supernets("mobilenet*") == ["mobilenetv3"]
+        wsn.create_supernet("mobilenet", width=1.0)
+    assert wsn.list_supernets("mobilenet*") == ["mobilenet"]
+
+
+def test_supernets_are_called_as_the_backbones_of_conf():
+    assert wsn.list_supernets() == sorted(path.stem for path in (CONF / "backbone").glob("*.yaml"))
+    assert type(wsn.create_supernet("mobilenetv3", width_mult=0.25)) is type(wsn.create_supernet("mobilenet"))

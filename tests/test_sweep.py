@@ -14,8 +14,7 @@ from test_train import command, weights
 
 from wsn.callbacks.checkpoint import load_checkpoint
 from wsn.errors import WsnError
-from wsn.files import locked
-from wsn.rows import read_csv
+from wsn.files import locked, read_csv
 from wsn.run import devices
 from wsn.run.devices import own_gpu
 from wsn.run.job import objective, release, run_in
@@ -279,13 +278,12 @@ def test_what_a_sweeper_is_told():
 
 
 def test_a_missing_plugin_is_one_line(monkeypatch, capsys):
-    from wsn import config
-
-    monkeypatch.setattr(config, "find_spec", lambda name: None)
+    command_line = sys.modules["wsn.config.command_line"]
+    monkeypatch.setattr(command_line, "find_spec", lambda name: None)
     with pytest.raises(SystemExit):
-        config.require_plugin(["method=ofa", "launcher=ray"])
+        command_line.require_plugin(["method=ofa", "launcher=ray"])
     assert 'launcher=ray needs a plugin: pip install -e ".[ray]"' in capsys.readouterr().err
-    config.require_plugin(["method=ofa"])
+    command_line.require_plugin(["method=ofa"])
 
 
 def test_checkpoints_of_jobs_are_whole(swept):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from wsn.pareto import Front
-from wsn.rows import read_csv
+from wsn.evaluation.pareto import Front
+from wsn.files import read_csv
 
 pytestmark = pytest.mark.xdist_group("train")  # one process makes the run that the tests share
 
@@ -74,7 +74,7 @@ def test_what_a_run_leaves(finished):
     rows = read_csv(run / "subnets.csv")
     last = [r for r in rows if r["split"] == "test"]
     assert [r["phase"] for r in rows if r["kind"] == "largest" and r["split"] == "val"] == [
-        "full", "kernel", "depth 1", "depth 2", "expand 1", "expand 2",
+        "full", "kernel", "depth_1", "depth_2", "expand_1", "expand_2",
     ]  # fmt: skip
     assert {r["kind"] for r in last} == {"largest", "middle", "smallest", "random"}
     front = Front.from_json(run / "front.json")

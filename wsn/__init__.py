@@ -1,7 +1,7 @@
 """wsn: one network, every size. Train a weight-shared supernet once, cut subnets of any size from it.
 
 >>> import wsn
->>> net = wsn.create_supernet("mobilenetv3", num_classes=10)
+>>> net = wsn.create_supernet("mobilenet", num_classes=10)
 >>> subnet = net.space.subnet(depth=[2, 3, 3, 4, 4], kernel=3, expand=6, resolution=160)
 >>> view = net.view(subnet)  # a plain timm module; its parameters are views into net's
 >>> wsn.cost(net, net.space.min()).macs < wsn.cost(net, subnet).macs
@@ -13,33 +13,34 @@ from typing import TYPE_CHECKING, Any
 from wsn import _torchvision
 
 if TYPE_CHECKING:
-    from wsn.cost import Cost, cost
-    from wsn.dimension import Dimension
-    from wsn.elastic_predictor import ElasticPredictor
+    from wsn.backbones.factory import create_supernet, list_supernets
+    from wsn.cost_models.macs import Cost, cost
+    from wsn.deploy.predictor import ElasticPredictor
     from wsn.errors import WsnError
-    from wsn.factory import create_supernet, list_supernets
-    from wsn.pareto import Front
-    from wsn.space import SearchSpace
-    from wsn.subnet import Subnet
+    from wsn.evaluation.pareto import Front
+    from wsn.run.run import Run, open_run
+    from wsn.space import Dimension, SearchSpace, Subnet
     from wsn.supernet import Supernet
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _torchvision.install()
 
 # Imported on first use: the command line answers --help and config errors before torch is loaded.
 _HOME = {
-    "Cost": "wsn.cost",
-    "Dimension": "wsn.dimension",
-    "ElasticPredictor": "wsn.elastic_predictor",
-    "Front": "wsn.pareto",
+    "Cost": "wsn.cost_models.macs",
+    "Dimension": "wsn.space",
+    "ElasticPredictor": "wsn.deploy.predictor",
+    "Front": "wsn.evaluation.pareto",
     "SearchSpace": "wsn.space",
-    "Subnet": "wsn.subnet",
+    "Subnet": "wsn.space",
     "Supernet": "wsn.supernet",
     "WsnError": "wsn.errors",
-    "cost": "wsn.cost",
-    "create_supernet": "wsn.factory",
-    "list_supernets": "wsn.factory",
+    "cost": "wsn.cost_models.macs",
+    "create_supernet": "wsn.backbones.factory",
+    "list_supernets": "wsn.backbones.factory",
+    "open_run": "wsn.run.run",
+    "Run": "wsn.run.run",
 }
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "Dimension",
     "ElasticPredictor",
     "Front",
+    "Run",
     "SearchSpace",
     "Subnet",
     "Supernet",
@@ -54,16 +56,19 @@ __all__ = [
     "cost",
     "create_supernet",
     "list_supernets",
+    "open_run",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'wsn' has no attribute {name!r}")
-    import sys
     from importlib import import_module
 
     value = getattr(import_module(_HOME[name]), name)
-    # Set on the package even where a submodule has the same name (wsn.cost is the function).
-    setattr(sys.modules[__name__], name, value)
+    globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -46,10 +46,9 @@ def backbone_rows(conf: Path) -> list[tuple[str, ...]]:
 
     rows: list[tuple[str, ...]] = []
     for path in sorted((conf / "backbone").glob("*.yaml")):
-        text = "model_dir:" in path.read_text()
-        cfg = compose(
-            conf, [f"backbone={path.stem}", *(["data=shakespeare"] if text else ["data=imagenet", "data.root=."])]
-        )
+        cfg = compose(conf, [f"backbone={path.stem}", "data=imagenet", "data.root=."])
+        if cfg.backbone.get("inputs") == "text":
+            cfg = compose(conf, [f"backbone={path.stem}", "data=shakespeare"])
         with torch.device("meta"):
             net = build_group(cfg.backbone)
         small, large = (wsn.cost(net, s) for s in (net.space.min(), net.space.max()))

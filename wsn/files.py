@@ -1,10 +1,17 @@
-"""Files that a crash cannot spoil and two processes do not share."""
+"""Files that a crash cannot spoil and two processes do not share, and tables of records."""
 
+import csv
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from wsn.errors import WsnError
+
+Row = dict[str, Any]
+"""A record, as tables of subnets have them."""
 
 
 @contextmanager
@@ -35,3 +42,40 @@ def locked(path: str | Path) -> Iterator[bool]:
             yield False
             return
         yield True
+
+
+def write_csv(path: str | Path, rows: Sequence[Row]) -> None:
+    """Write rows as a table whose columns are all their keys; None becomes empty."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_csv(path: str | Path) -> list[Row]:
+    """Read a table that :func:`write_csv` wrote: numbers, True and False come back as such, empty as None.
+
+    Raises:
+        WsnError: the file is missing.
+    """
+    try:
+        with open(path, newline="") as file:
+            return [{key: _value(key, text) for key, text in row.items()} for row in csv.DictReader(file)]
+    except OSError as error:
+        raise WsnError(f"Cannot read {path}: {error.strerror}") from error
+
+
+def _value(key: str, text: str) -> Any:
+    if text == "":
+        return None
+    if key in ("id", "arch", "kind", "phase", "split", "job", "label"):
+        return text
+    if text in ("True", "False"):
+        return text == "True"
+    for convert in (int, float):
+        try:
+            return convert(text)
+        except ValueError:
+            continue
+    return text

@@ -33,6 +33,25 @@ def counted(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return logits[keep], labels[keep]
 
 
+def two_classes_each(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return K independent labels as K classifications into no and yes, for losses over classes.
+
+    Their cross-entropy is the binary cross-entropy of the logits, and distillation that of each label.
+
+    Args:
+        logits: (B, K), of yes.
+        labels: (B, K), 0 or 1; a value between is the probability of yes.
+
+    Returns:
+        logits (B · K, 2), and classes (B · K,), or probabilities (B · K, 2) where labels are not whole.
+    """
+    yes = logits.flatten().unsqueeze(1)
+    both, target = torch.cat([torch.zeros_like(yes), yes], 1), labels.flatten()
+    if target.is_floating_point() and not torch.equal(target, target.round()):
+        return both, torch.stack([1 - target, target], 1)
+    return both, target.long()
+
+
 def label_loss(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Cross-entropy with labels, hard or mixed.
 

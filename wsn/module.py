@@ -10,13 +10,15 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from wsn.cost import cost
+from wsn.config.moved import stamp
+from wsn.cost_models.macs import cost
 from wsn.data.loader import key_of
 from wsn.errors import WsnError
 from wsn.methods.base import Batch, Method
+from wsn.providers.quantised import take_layout
 from wsn.samplers.base import Draw, Sampler
 from wsn.schedule import Curve, learning_rate
-from wsn.subnet import Subnet
+from wsn.space import Subnet
 from wsn.supernet import Supernet
 
 
@@ -29,16 +31,14 @@ class SupernetModule(L.LightningModule):
         supernet: shared weights; ``supernet`` in the checkpoint's state dict.
         method: losses by role and phases.
         sampler: draws the subnets of each step.
-        optimizer: parameter groups → optimizer.
+        optimizer: parameter groups → optimizer; its learning rate is what a phase's ``lr_scale`` is a multiple of.
         curve: share of the peak learning rate by progress in a phase, see :mod:`wsn.schedule`.
-        lr_scale: times the learning rate of every phase.
         weight_decay: of weights; norms and biases have none.
         warmup_from: share of the peak at which a phase's warm-up starts.
         clip_norm: largest global gradient norm; None does not clip.
         clip_value: largest absolute value of a gradient entry; None does not clip.
         accumulate: batches per optimizer step; gradients are averaged over them.
         channels_last: memory format of images and weights, faster on CPUs and tensor cores.
-        init: initialise the weights by the method's ``init`` (off for pretrained weights).
 
     Raises:
         WsnError: both ways of clipping at once, or fewer than one batch per step.
@@ -51,14 +51,12 @@ class SupernetModule(L.LightningModule):
         sampler: Sampler,
         optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer],
         curve: Curve,
-        lr_scale: float = 1.0,
         weight_decay: float = 0.0,
         warmup_from: float = 0.0,
         clip_norm: float | None = None,
         clip_value: float | None = None,
         accumulate: int = 1,
         channels_last: bool = False,
-        init: bool = True,
     ):
         super().__init__()
         if clip_norm is not None and clip_value is not None:
@@ -71,7 +69,6 @@ class SupernetModule(L.LightningModule):
         self.sampler = sampler
         self.make_optimizer = optimizer
         self.curve = curve
-        self.lr_scale = lr_scale
         self.weight_decay = weight_decay
         self.warmup_from = warmup_from
         self.clip_norm = clip_norm
@@ -80,14 +77,23 @@ class SupernetModule(L.LightningModule):
         self.channels_last = channels_last
         self.macs_spent = 0
         sampler.attach(supernet)
-        if init and method.init is not None:
-            method.init(supernet)
         if channels_last:
             supernet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, subnet=None) -> Tensor:
         """Run a subnet, by default the largest; see :meth:`wsn.supernet.Supernet.forward`."""
         return self.supernet(x, subnet)
+
+    def setup(self, stage: str) -> None:
+        """Take over what the data is for."""
+        data = getattr(self.trainer, "datamodule", None)
+        if data is not None and hasattr(data, "task"):
+            self.method.task = data.task
+
+    def on_fit_start(self) -> None:
+        """Bring a teacher that was there before training to where the network is."""
+        if self.method.teacher is not None:
+            self.method.teacher.to(self.device)
 
     # -- one step ---------------------------------------------------------------------------------------
 
@@ -98,6 +104,8 @@ class SupernetModule(L.LightningModule):
             ``logits`` (B, K) of the step's first subnet, for callbacks.
         """
         batch = self._memory_format(batch)
+        for name, value in self.method.at(self.global_step / self.steps_per_epoch).items():
+            self.log(f"train/{name}", value)
         # Dropout draws from the global generator: keyed by the batch, a resumed run draws what it would have drawn.
         torch.manual_seed(key_of(self.sampler.seed, self.batches_done, self.global_rank))
         steps = self._steps_now(batch_idx)
@@ -111,7 +119,7 @@ class SupernetModule(L.LightningModule):
             logits.append(done.logits)
         means = {role: torch.stack(values).mean() for role, values in losses.items()}
         self._check_finite(means, batch_idx)
-        self._spend(draws, samples(batch))
+        self._spend(draws, self._samples(batch))
         self._log_step(means)
         if steps:
             self._optimizer_step(draws)
@@ -127,10 +135,14 @@ class SupernetModule(L.LightningModule):
 
         def score(subnet: Subnet) -> float:
             loss = self.method.score(self.supernet, batch, subnet)
-            self.macs_spent += cost(self.supernet, subnet).macs * samples(batch) * self.trainer.world_size
+            self.macs_spent += cost(self.supernet, subnet).macs * self._samples(batch) * self.trainer.world_size
             return self.trainer.strategy.reduce(loss, reduce_op="mean").item()
 
         return score
+
+    def _samples(self, batch: Batch) -> int:
+        """Return how many images, or tokens, a batch has: what :class:`wsn.Cost` counts multiply-adds for."""
+        return self.method.task_for(self.supernet).samples(batch[0])
 
     def _spend(self, draws: Sequence[Draw], count: int) -> None:
         """Count multiply-adds: a backward costs twice its forward, a teacher only its forward."""
@@ -200,11 +212,9 @@ class SupernetModule(L.LightningModule):
         """Make the optimizer and a per-step schedule that is a pure function of the step."""
         groups = parameter_groups(self.supernet, self.weight_decay, self.method.lr_scales)
         optimizer = self.make_optimizer(groups)
-        default_lr = optimizer.param_groups[0]["lr"]
-        if not default_lr > 0:
-            raise WsnError(f"optim.lr must be positive. Received {default_lr}")
-
-        self._default_lr = default_lr
+        self._base_lr = optimizer.param_groups[0]["lr"]
+        if not self._base_lr > 0:
+            raise WsnError(f"optim.lr must be positive. Received {self._base_lr}")
         for group in optimizer.param_groups:  # LambdaLR multiplies these: what it sets is the rate itself
             group["lr"] = group.get("lr_scale", 1.0)
 
@@ -217,8 +227,7 @@ class SupernetModule(L.LightningModule):
 
     def lr_at(self, epoch: float) -> float:
         """Return the learning rate after ``epoch`` epochs (fractions count)."""
-        lr = learning_rate(self.method.phases, self.curve, epoch, self._default_lr, self.warmup_from)
-        return self.lr_scale * lr
+        return learning_rate(self.method.phases, self.curve, epoch, self._base_lr, self.warmup_from)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -240,6 +249,7 @@ class SupernetModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the sampler's state, the compute spent, and the external teacher, which is no part of the module."""
+        checkpoint.update(stamp())
         checkpoint["sampler"] = self.sampler.state_dict()
         checkpoint["macs_spent"] = self.macs_spent
         if self.method.teacher is not None:
@@ -247,6 +257,12 @@ class SupernetModule(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take them back."""
+        if any(name.startswith("supernet.net.model.") for name in checkpoint["state_dict"]):
+            raise WsnError(
+                "A run of method=slimmable from before version 0.2 cannot be resumed: its optimizer has parameters in "
+                "another order. It can be evaluated and exported; start it again to train on"
+            )
+        take_layout(self.supernet, checkpoint["state_dict"], "supernet.")
         groups = [state["param_groups"] for state in checkpoint.get("optimizer_states", [])]
         for scheduler, parts in zip(checkpoint.get("lr_schedulers", []), groups):  # earlier versions kept a rate there
             scheduler["base_lrs"] = [group.get("lr_scale", 1.0) for group in parts]
@@ -257,12 +273,6 @@ class SupernetModule(L.LightningModule):
             assert self.method.teacher is not None
             self.method.teacher.load_state_dict(checkpoint["teacher"])
             self.method.teacher.to(self.device)
-
-
-def samples(batch: Batch) -> int:
-    """Return how many images, or tokens, a batch has: what :class:`wsn.cost.Cost` counts multiply-adds for."""
-    inputs, _ = batch
-    return len(inputs) if inputs.ndim == 4 else inputs.numel()
 
 
 def parameter_groups(

@@ -1,5 +1,6 @@
-"""Phases of training, and the learning rate as a pure function of the optimizer step."""
+"""Phases of training, what each role learns from, and the learning rate as a pure function of the step."""
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,56 +17,118 @@ IMPORTANCE = ("l1", "l2", "taylor", "wanda", "flap", "minitron", "uniql")
 """How channels can be sorted by importance, see :mod:`wsn.importance`."""
 
 
-@dataclass(frozen=True)
+@dataclass
+class RoleLoss:
+    """What a subnet of one role learns from.
+
+    Args:
+        labels: weight of the label loss.
+        distill: weight of the distillation loss.
+        target: whose logits it distils from: ``teacher`` (frozen, external), or a role that runs earlier
+            in the step (``max``: in-place distillation).
+        dropout: whether dropout and stochastic depth are on.
+        weight: weight of the subnet's gradient in the step.
+        balance: a role that runs earlier in the step, whose loss's magnitude this one's is scaled to (AmoebaLLM, Fu et
+            al. 2024, arXiv:2411.10606, §3.3; a detached ratio, as in its released code).
+
+    Raises:
+        WsnError: distillation without a target.
+    """
+
+    labels: float = 1.0
+    distill: float = 0.0
+    target: str | None = None
+    dropout: bool = True
+    weight: float = 1.0
+    balance: str | None = None
+
+    def __post_init__(self):
+        if self.distill and not self.target:
+            raise WsnError("A role that distils needs a target: teacher or max. Received distill without target")
+
+
+@dataclass
 class Phase:
     """One phase of training: which subnets are sampled, for how long, at which learning rate.
 
+    A method's phases are a mapping; the name of a phase, shown in logs and tables, is its key.
+
     Args:
-        name: shown in logs and tables.
         epochs: length after warm-up.
         warmup_epochs: linear warm-up before it, in epochs.
-        lr: peak learning rate; None takes the optimizer's.
-        roles: of the subnets of an optimizer step, in order; None leaves the sampler's. See
-            :class:`wsn.samplers.base.Sampler`.
+        lr_scale: peak learning rate, as a multiple of ``optim.lr``.
+        roles: of the subnets of an optimizer step, in order. See :class:`wsn.samplers.base.Sampler`.
         choices: dimension → candidate choices, or ``"top1"``, ``"top2"`` ... for the largest ones;
-            dimensions left out have all of theirs.
+            dimensions that are left out, or null, have all of theirs.
         order_channels: sort channels by importance before the phase, within the bands of the widths that the
             phase before trained: true or ``l1`` (OFA), ``l2``, ``taylor``, ``wanda``, ``flap``, ``minitron``,
             ``uniql``, see :mod:`wsn.importance`.
         fresh_optimizer: forget momentum at the start.
         continue_lr: go on along the learning rate curve of the phase before, which then spans both.
+
+    Raises:
+        WsnError: no epoch, no role, an unknown importance, or a warm-up in the middle of a curve.
     """
 
-    name: str
-    epochs: int
+    epochs: int = 1
     warmup_epochs: int = 0
-    lr: float | None = None
-    roles: Sequence[str] | None = None
-    choices: Mapping[str, Any] = field(default_factory=dict)
-    order_channels: bool | str = False
+    lr_scale: float = 1.0
+    roles: list[str] = field(default_factory=lambda: ["random"])
+    choices: dict[str, Any] = field(default_factory=dict)
+    order_channels: Any = False  # bool | str, of which OmegaConf 2.3 cannot merge a mapping
     fresh_optimizer: bool = True
     continue_lr: bool = False
 
+    name = ""  # of the mapping; no field
+
     def __post_init__(self):
+        self.choices = {name: wanted for name, wanted in self.choices.items() if wanted is not None}
         if self.epochs < 1 or self.warmup_epochs < 0:
             raise WsnError(
                 f"Phase {self.name!r}: epochs must be at least 1 and warmup_epochs at least 0. "
                 f"Received epochs={self.epochs}, warmup_epochs={self.warmup_epochs}"
+            )
+        if isinstance(self.roles, str) or not self.roles or not all(isinstance(role, str) for role in self.roles):
+            raise WsnError(
+                f"Phase {self.name!r}: roles must be a list of at least one role, e.g. [max,random,random,min]. "
+                f"Received {self.roles!r}"
             )
         if not isinstance(self.order_channels, bool) and self.order_channels not in IMPORTANCE:
             raise WsnError(
                 f"Phase {self.name!r}: order_channels must be true, false or one of {listed(IMPORTANCE)}. "
                 f"Received {self.order_channels!r}"
             )
-        if self.continue_lr and (self.warmup_epochs or self.lr is not None):
-            raise WsnError(
-                f"Phase {self.name!r} goes on along a curve (continue_lr): it has no lr or warm-up of its own"
-            )
+        if self.continue_lr and self.warmup_epochs:
+            raise WsnError(f"Phase {self.name!r} goes on along a curve (continue_lr): it has no warm-up of its own")
 
     @property
     def length(self) -> int:
         """Epochs with warm-up."""
         return self.epochs + self.warmup_epochs
+
+
+def phases_of(phases: Mapping[str, Phase | Mapping[str, Any] | None]) -> list[Phase]:
+    """Return the phases of a mapping in order, each knowing its name; null ones are left out.
+
+    >>> [(phase.name, phase.epochs) for phase in phases_of({"full": {"epochs": 3}, "kernel": None})]
+    [('full', 3)]
+    """
+    found = []
+    for name, given in phases.items():
+        if given is None:
+            continue
+        phase = copy.copy(given) if isinstance(given, Phase) else _named(name, given)
+        phase.name = name
+        found.append(phase)
+    return found
+
+
+def _named(name: str, values: Mapping[str, Any]) -> Phase:
+    """Make a phase whose errors say its name."""
+    try:
+        return Phase(**values)
+    except WsnError as error:
+        raise WsnError(str(error).replace("Phase ''", f"Phase {name!r}", 1)) from None
 
 
 def total_epochs(phases: Sequence[Phase]) -> int:
@@ -76,7 +139,7 @@ def total_epochs(phases: Sequence[Phase]) -> int:
 def phase_at(phases: Sequence[Phase], epoch: float) -> tuple[int, float]:
     """Return which phase an epoch (or a fraction of one) is in, and the epochs done of that phase.
 
-    >>> phase_at([Phase("a", 2), Phase("b", 3)], 2.5)
+    >>> phase_at([Phase(2), Phase(3)], 2.5)
     (1, 0.5)
     """
     start = 0
@@ -87,22 +150,22 @@ def phase_at(phases: Sequence[Phase], epoch: float) -> tuple[int, float]:
     raise WsnError("A method needs at least one phase; see conf/method")
 
 
-def learning_rate(phases: Sequence[Phase], curve: Curve, epoch: float, default_lr: float, warmup_from: float) -> float:
+def learning_rate(phases: Sequence[Phase], curve: Curve, epoch: float, base: float, warmup_from: float) -> float:
     """Return the learning rate after ``epoch`` epochs (fractions count).
 
     Args:
         phases: the phases; each restarts the curve, unless it says ``continue_lr``.
         curve: share of the peak by progress in the phase after warm-up.
         epoch: epochs done since the start of training.
-        default_lr: the peak where a phase has none.
+        base: what each phase's ``lr_scale`` is a multiple of.
         warmup_from: share of the peak at which warm-up starts.
     """
     index, done = phase_at(phases, epoch)
+    peak = base * phases[index].lr_scale
     while phases[index].continue_lr and index > 0:
         index -= 1
         done += phases[index].length
     phase = phases[index]
-    peak = default_lr if phase.lr is None else phase.lr
     if done < phase.warmup_epochs:
         return peak * (warmup_from + (1 - warmup_from) * done / phase.warmup_epochs)
     length = phase.epochs + sum(p.length for p in takewhile(lambda p: p.continue_lr, phases[index + 1 :]))

@@ -10,7 +10,7 @@ LLM = {"vocab_size": 32, "num_layers": 3, "hidden_size": 32, "num_heads": 4, "ff
 STAGEWISE = {"num_classes": 5, "resolution": [32, 48], "reduction": 16}
 
 SMALL = {
-    "mobilenet": partial(wsn.create_supernet, "mobilenetv3", num_classes=5, width_mult=0.25, resolution=[32, 48]),
+    "mobilenet": partial(wsn.create_supernet, "mobilenet", num_classes=5, width_mult=0.25, resolution=[32, 48]),
     "proxyless": partial(wsn.create_supernet, "proxyless", num_classes=5, width_mult=0.25, resolution=[32, 48]),
     "attentive_mobilenet": partial(
         wsn.create_supernet,

@@ -36,8 +36,8 @@ def every(names):
 
 
 def test_every_yaml_is_held_to_the_contract():
-    same = {"autoformer_small": "autoformer", "autoformer_base": "autoformer"}
-    assert {same.get(p.stem, p.stem) for p in CONF.glob("*.yaml")} == set(SMALL)
+    same = {"autoformer_small": "autoformer", "autoformer_base": "autoformer", "slimmable": "slimmable_mobilenetv2"}
+    assert {same.get(p.stem, p.stem) for p in CONF.glob("*.yaml")} <= set(ALL)
 
 
 def count(module, x):

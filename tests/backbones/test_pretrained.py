@@ -73,7 +73,7 @@ def test_real_imagenet_weights(model):
 @pytest.mark.skipif(not (default_folder() / "smollm2").exists(), reason=NOT_FETCHED)
 def test_smollm2():
     pytest.importorskip("gguf", reason="needs gguf and accelerate")
-    from wsn.hugging_face import load_pretrained
+    from wsn.backbones.hugging_face import load_pretrained
 
     folder = default_folder() / "smollm2"
     net, theirs = wsn.create_supernet("llama", model_dir=folder).eval(), load_pretrained(folder).eval()

@@ -7,7 +7,7 @@ import random
 
 import yaml
 
-from wsn.rows import write_csv
+from wsn.files import write_csv
 
 METHODS = (
     "ofa", "compofa", "bignas", "alphanet", "attentive_nas", "deps", "us_net", "slimmable", "sortednet", "spos",

@@ -14,8 +14,7 @@ from wsn.comparison.choices import encode, histograms
 from wsn.comparison.page import export_argument, page_data, write_page
 from wsn.comparison.runs import find_runs
 from wsn.comparison.summary import Comparison
-from wsn.dimension import Dimension
-from wsn.space import SearchSpace
+from wsn.space import Dimension, SearchSpace
 
 
 def decode(coded, place):

@@ -9,7 +9,7 @@ from synthetic import config_of, make_panel, row_of, write_run, write_sweep
 from wsn.comparison.runs import find_runs
 from wsn.comparison.summary import Comparison, differences
 from wsn.errors import WsnError
-from wsn.rows import write_csv
+from wsn.files import write_csv
 
 PANEL = make_panel(4)
 

@@ -8,8 +8,8 @@ import pytest
 from scipy import stats
 
 from wsn.comparison import statistics as s
-from wsn.pareto import Front
-from wsn.quality import ACCURACY, BITS
+from wsn.evaluation.pareto import Front
+from wsn.evaluation.quality import ACCURACY, BITS_PER_BYTE
 
 
 def enumerated_p(a, b):
@@ -113,7 +113,7 @@ def test_hypervolume_by_hand():
     # up to 1: none; 1 to 2: 50 %; 2 to 4: 80 %, over 4
     assert s.hypervolume([1, 2, 3], [50, 80, 60], ACCURACY, 4) == pytest.approx((50 + 2 * 80) / 4)
     # bits per byte of 8: saved 4 from 1 to 2, saved 6 from 2 to 4
-    assert s.hypervolume([1, 2], [4, 2], BITS, 4) == pytest.approx(100 * (4 + 2 * 6) / (8 * 4))
+    assert s.hypervolume([1, 2], [4, 2], BITS_PER_BYTE, 4) == pytest.approx(100 * (4 + 2 * 6) / (8 * 4))
     assert s.hypervolume([5], [90], ACCURACY, 4) == 0
 
 

@@ -13,7 +13,7 @@ from wsn.comparison.files import markdown
 from wsn.comparison.runs import find_runs
 from wsn.comparison.summary import Comparison
 from wsn.comparison.tables import config_table, correlation_table, gap_table, p_text, pair_table, per_method, verdict
-from wsn.rows import read_csv, write_csv
+from wsn.files import read_csv, write_csv
 from wsn.run.compare import compare, main
 
 ROOT = Path(__file__).parents[2]

@@ -13,13 +13,13 @@ from backbones.small import SMALL
 import wsn
 from wsn import WsnError
 from wsn.config import build, compose
-from wsn.cost import cost_table
 from wsn.cost_models.counted import KVCacheBytes, Macs, Params, WeightBytes
 from wsn.cost_models.latency import DecodeLatency, Latency, PrefillLatency
+from wsn.cost_models.macs import cost_table
 from wsn.cost_models.ofa_table import OFALatencyTable
 from wsn.cost_models.onnx_set import read_measured, write_onnx_set
+from wsn.cost_models.runtimes import Device, Timing
 from wsn.cost_models.table import LatencyTable, parts_of_space
-from wsn.runtimes import Device, Timing
 
 KEYS = json.loads((Path(__file__).parents[1] / "assets" / "ofa_latency_keys.json").read_text())
 FAST = {"min_seconds": 0.001}
@@ -28,7 +28,7 @@ FAST = {"min_seconds": 0.001}
 @pytest.fixture(scope="module")
 def tiny():
     return wsn.create_supernet(
-        "mobilenetv3", num_classes=5, in_chans=1, width_mult=0.2, resolution=[16, 24], depth=[1, 2], kernel=[3, 5],
+        "mobilenet", num_classes=5, in_chans=1, width_mult=0.2, resolution=[16, 24], depth=[1, 2], kernel=[3, 5],
         expand=3, reduction=8,
     ).eval()  # fmt: skip
 
@@ -168,14 +168,14 @@ def test_blocks_are_measured_elsewhere_through_onnx(tiny, tmp_path):
         read_measured(tmp_path / "bad.csv", "x")
 
 
-@pytest.mark.parametrize(("name", "width"), [("mobilenetv3", 1.0), ("proxyless", 1.3)])
+@pytest.mark.parametrize(("name", "width"), [("mobilenet", 1.0), ("proxyless", 1.3)])
 def test_once_for_alls_tables_are_asked_what_its_own_code_asks(tmp_path, name, width):
     net = wsn.create_supernet(name, width_mult=width)
-    for row in KEYS[name]:
+    for row in KEYS[{"mobilenet": "mobilenetv3"}.get(name, name)]:
         means = {key: {"mean": i + 0.5, "count": 60} for i, key in enumerate(dict.fromkeys(row["keys"]))}
         path = tmp_path / "table.yaml"
         path.write_text(yaml.safe_dump(means))
-        depth = row["d"] if name == "mobilenetv3" else [*row["d"], 1]
+        depth = row["d"] if name == "mobilenet" else [*row["d"], 1]
         subnet = net.space.subnet(kernel=row["ks"], expand=row["e"], depth=depth, resolution=row["r"])
         assert OFALatencyTable(path)(net, subnet) == pytest.approx(sum(means[key]["mean"] for key in row["keys"]))
 

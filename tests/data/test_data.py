@@ -10,7 +10,7 @@ from PIL import Image
 from wsn import WsnError
 from wsn.data.arrays import ArrayImages
 from wsn.data.cifar import CIFAR
-from wsn.data.fashion_mnist import PACKAGED, FashionMNIST, FashionMNISTSmall
+from wsn.data.fashion_mnist import MORE, SMALL, FashionMNIST, FashionMNISTMedium, FashionMNISTSmall
 from wsn.data.imagefolder import ImageFolderData
 from wsn.data.loader import EpochBatchSampler
 
@@ -20,13 +20,26 @@ def small(**kwargs):
 
 
 def test_the_packaged_data_is_what_it_says():
-    digest = hashlib.sha256(PACKAGED.read_bytes()).hexdigest()
+    digest = hashlib.sha256(SMALL.read_bytes()).hexdigest()
     assert digest == "d75e7d3ec7e224749e95dbc805f208716f8f622b80cfb7862cc38ca375a9de45"
     train_x, train_y, test_x, test_y = small().arrays()
     assert train_x.shape == (10000, 28, 28)
     assert test_x.shape == (2000, 28, 28)
     assert (np.bincount(train_y) == 1000).all()
     assert (np.bincount(test_y) == 200).all()
+
+
+def test_the_larger_packaged_data_is_what_it_says():
+    digest = hashlib.sha256(MORE.read_bytes()).hexdigest()
+    assert digest == "1fd524d0ee781ba22687bec483f80e042dc6a357735fe1b4975a3dd9fb0a6a33"
+    train_x, train_y, test_x, test_y = FashionMNISTMedium().arrays()
+    assert (np.bincount(train_y) == 1500).all()
+    assert (np.bincount(test_y) == 1000).all()
+    first, first_y, first_test, _ = small().arrays()
+    assert np.array_equal(train_x[:10000], first)
+    assert np.array_equal(train_y[:10000], first_y)
+    assert np.array_equal(test_x[:2000], first_test)
+    assert len({image.tobytes() for image in (*train_x, *test_x)}) > 24_980  # no image twice, but for the set's own few
 
 
 def test_batches():

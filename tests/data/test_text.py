@@ -7,8 +7,8 @@ import torch
 
 import wsn
 from wsn.data.text import TextData
+from wsn.evaluation.metrics import LanguageMetrics
 from wsn.losses import IGNORED, counted, label_loss
-from wsn.metrics import LanguageMetrics
 
 
 def test_packed_sequences_follow_each_other(tmp_path):

@@ -11,8 +11,8 @@ from backbones.small import MORE, SMALL, example
 from conftest import randomise
 
 from wsn import WsnError
-from wsn.export.formats import FORMATS, Source, check_formats
-from wsn.export.plain import file_size, load_module, save_module
+from wsn.deploy.formats import FORMATS, Source, check_formats
+from wsn.deploy.plain import file_size, load_module, save_module
 
 ROOT = Path(__file__).parents[2]
 IMAGES = [name for name in {**SMALL, **MORE} if name not in ("llama", "gpt2", "qwen2", "qwen3")]

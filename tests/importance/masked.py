@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import nn
 
-from wsn.narrow import leaf_of
+from wsn.supernet.couple import leaf_of
 
 
 class MaskedNorm(nn.Module):

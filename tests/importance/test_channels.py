@@ -17,8 +17,8 @@ from wsn.importance import minitron, uniql
 from wsn.importance.activations import input_moments
 from wsn.importance.named import named_score
 from wsn.losses import IGNORED
-from wsn.methods.base import Method, RoleLoss
-from wsn.schedule import IMPORTANCE, Phase
+from wsn.methods.base import Method
+from wsn.schedule import IMPORTANCE, Phase, RoleLoss
 
 SIZES = {"vocab_size": 64, "num_layers": 3, "hidden_size": 32, "num_heads": 8, "ffn_size": 64, "context": 32}
 GQA = {"kv_heads": 2, "heads": [4, 8]}
@@ -29,7 +29,7 @@ NETS = {
     "qwen3, norms of heads": partial(wsn.create_supernet, "qwen3", **SIZES, **GQA),
     "gpt2": partial(wsn.create_supernet, "gpt2", heads=[4, 8], **SIZES),
 }
-LOSS = Method("loss", [Phase("all", 1)], {"default": RoleLoss()})
+LOSS = Method("loss", {"all": Phase(1)}, {"default": RoleLoss()})
 
 
 def make(name):

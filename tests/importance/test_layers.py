@@ -137,7 +137,8 @@ def test_loss_drop_and_a_dead_layer():
 
 def selection(tmp_path, run="run", **kwargs):
     settings = {"min_depth": 3, "batches": 2, **kwargs}
-    return Selection(text(), tmp_path / run, tmp_path / "cache", **settings)
+    select = Selection(tmp_path / run, tmp_path / "cache", **settings)
+    return lambda net: select(net, text())
 
 
 def test_selected_layers_are_those_of_the_recursion_on_the_metric(tmp_path):

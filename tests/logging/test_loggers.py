@@ -3,7 +3,7 @@
 import pytest
 from test_train import command, the_run
 
-from wsn.rows import read_csv
+from wsn.files import read_csv
 
 pytestmark = pytest.mark.xdist_group("loggers")  # one process makes the run that the tests share
 

@@ -16,11 +16,11 @@ from wandb_files import Written
 
 from wsn.callbacks.checkpoint import load_checkpoint
 from wsn.config import compose
+from wsn.evaluation.pareto import Front
+from wsn.evaluation.quality import BITS_PER_BYTE
+from wsn.files import read_csv
 from wsn.logging.results import write_results
 from wsn.logging.wandb import COLUMNS, define_metrics, git_state, log_final
-from wsn.pareto import Front
-from wsn.quality import BITS
-from wsn.rows import read_csv
 from wsn.run.export import _log, export_run
 
 pytestmark = pytest.mark.xdist_group("wandb")  # one process makes the runs that the tests share
@@ -283,7 +283,7 @@ def test_a_language_model_is_better_where_bits_are_few(tmp_path):
     front = write_results(tmp_path, rows)
     cfg = compose("conf", ["method=soft", "backbone=llama", "data=shakespeare"])
     with wandb.init(mode="offline", dir=tmp_path) as run:
-        define_metrics(run, ["largest"], BITS)
+        define_metrics(run, ["largest"], BITS_PER_BYTE)
         log_final(run, rows, front, cfg, tmp_path, "me/wsn-pareto")
     found = Written(tmp_path)
     assert found.metrics["val/largest/bits_per_byte"].summary.min

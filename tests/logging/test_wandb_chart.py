@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from wsn.__main__ import main
+from wsn.evaluation.quality import ACCURACY, BITS_PER_BYTE
 from wsn.logging.wandb_chart import SPEC, TABLE_KEY, chart_fields, chart_strings
-from wsn.quality import ACCURACY, BITS
 
 vl_convert = pytest.importorskip("vl_convert")
 ROOT = Path(__file__).parents[2]
@@ -47,7 +47,7 @@ def fronts():
     return rows
 
 
-@pytest.fixture(params=[ACCURACY, BITS], ids=["accuracy", "bits per byte"])
+@pytest.fixture(params=[ACCURACY, BITS_PER_BYTE], ids=["accuracy", "bits per byte"])
 def chart(request):
     spec = filled(json.loads(SPEC.read_text()), request.param)
     assert "${" not in json.dumps(spec)

@@ -9,15 +9,15 @@ from transformers import AutoModelForCausalLM
 
 import wsn
 from wsn.backbones.transformer import shape_space
-from wsn.evaluation import evaluate
+from wsn.evaluation.evaluate import evaluate
+from wsn.evaluation.metrics import LanguageMetrics
 from wsn.importance.activations import flap_of, input_moments
 from wsn.methods.amoeba import _sorted_means
-from wsn.methods.base import Method, RoleLoss
-from wsn.metrics import LanguageMetrics
+from wsn.methods.base import Method
 from wsn.providers.compensation import Compensation
 from wsn.providers.smol import LoraLayer, SMoL
 from wsn.samplers.base import Draw
-from wsn.schedule import Phase
+from wsn.schedule import Phase, RoleLoss
 
 SIZES = {"vocab_size": 40, "num_layers": 4, "hidden_size": 32, "num_heads": 8, "ffn_size": 64, "context": 32}
 KEEP = {4: [0, 1, 2, 3], 3: [0, 2, 3], 2: [0, 3]}
@@ -168,7 +168,8 @@ def compensated(name="llama"):
     order = net.order_channels(score=flap_of(net.model, moments))
     means = _sorted_means({path: m.mean for path, m in moments.items()}, order)
     sorted_net = copy.deepcopy(net)
-    net.providers.append(Compensation(net, means))
+    net.providers.append(Compensation(net))
+    net.providers[0].fill(net, means)
     return net, sorted_net
 
 
@@ -201,7 +202,7 @@ def test_compensation_brings_the_cut_network_closer():
             for block in layer.model.model.layers:
                 block.mlp.up_proj.weight.copy_(block.mlp.gate_proj.weight)
     means = {path: m.mean for path, m in input_moments(bare.model, [X]).items()}
-    net.providers[0] = Compensation(bare, means)
+    net.providers[0].fill(bare, means)
     subnet = net.space.subnet(width=0.5)
     with torch.no_grad():
         full = bare(X).logits
@@ -239,7 +240,7 @@ def test_balancing_leaves_the_largest_loss_magnitude_to_every_subnet():
     draws = [Draw(net.space.max(), "max"), Draw(shapes(net)[4], "random"), Draw(net.space.min(), "min")]
 
     def passes(loss):
-        method, found = Method("m", [Phase("all", 1)], {"max": RoleLoss(), "default": loss}), []
+        method, found = Method("m", {"all": Phase(1)}, {"max": RoleLoss(), "default": loss}), []
         for done in method.step(net, batch, draws):
             net.zero_grad()
             done.loss.backward()
@@ -251,6 +252,6 @@ def test_balancing_leaves_the_largest_loss_magnitude_to_every_subnet():
     for (own, gradient), (loss, other) in zip(plain, scaled):
         assert loss == pytest.approx(reference, rel=1e-5)
         torch.testing.assert_close(other, gradient * (reference / own), rtol=1e-4, atol=1e-7)
-    late = Method("m", [Phase("all", 1)], {"default": RoleLoss(balance="max")})
+    late = Method("m", {"all": Phase(1)}, {"default": RoleLoss(balance="max")})
     with pytest.raises(wsn.WsnError, match="draw it first"):
         list(late.step(net, batch, [Draw(net.space.min(), "min")]))

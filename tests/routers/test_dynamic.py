@@ -6,7 +6,6 @@ from test_masks import logits, make, shapes, tokens
 from torch.utils.flop_counter import FlopCounterMode
 
 import wsn
-from wsn.methods.base import RoleLoss
 from wsn.methods.dynamic import DynamicRouted, sequence_losses
 from wsn.routers.choices import Choices
 from wsn.routers.dynamic import SequenceRouter, TokenRouter
@@ -15,7 +14,7 @@ from wsn.routers.gumbel import Gumbel
 from wsn.routers.masks import masked
 from wsn.routers.surrogate import Surrogate
 from wsn.samplers.base import Draw
-from wsn.schedule import Phase
+from wsn.schedule import Phase, RoleLoss
 
 
 def spread(router):
@@ -84,7 +83,7 @@ def test_tokens_are_grouped_by_the_width_of_their_ffn(name):
 def method_of(router=SequenceRouter, **options):
     surrogate = options.pop("surrogate", Surrogate)
     losses = {"default": RoleLoss()}
-    phases = [Phase("all", 1)]
+    phases = {"all": Phase(1)}
     return DynamicRouted("d", phases, losses, budgets=[0.5, 0.8], router=router, surrogate=surrogate, **options)
 
 

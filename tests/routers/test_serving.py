@@ -11,17 +11,15 @@ from test_masks import make, tokens
 import wsn
 import wsn.losses
 from wsn.config import build, build_group, compose
-from wsn.export.elastic import save_elastic
-from wsn.methods.base import RoleLoss
+from wsn.deploy.elastic import save_elastic
+from wsn.files import read_csv
 from wsn.methods.routed import Routed
 from wsn.routers.grouped import run_routed
-from wsn.rows import read_csv
 from wsn.run.evaluate import evaluate_run
-from wsn.run.known import subnet_specs
-from wsn.run.load import load_supernet
+from wsn.run.run import open_run
 from wsn.run.train import train
 from wsn.samplers.base import Draw
-from wsn.schedule import Phase
+from wsn.schedule import Phase, RoleLoss
 
 SIZES = ["vocab_size=32", "num_layers=3", "hidden_size=32", "ffn_size=64", "context=32"]
 
@@ -73,10 +71,10 @@ def test_a_budget_names_the_routers_subnet_of_a_run(tmp_path):
     sizes = ["data.images_per_epoch=8", "data.val_size=8", "data.batch_size=4", "evaluation.panel=0"]
     overrides = ["method=flextron", "data=shakespeare", "backbone=llama", *(f"backbone.{s}" for s in SIZES[1:])]
     train(compose(CONF, [*overrides, *sizes, *lengths, f"paths.run_dir={tmp_path}"]))
-    router = load_supernet(tmp_path).router
+    run = open_run(tmp_path)
+    router = run.net.router
     for budget in (0.6, 1.0):
-        (found,) = subnet_specs(tmp_path, f"route@{budget}")
-        assert found == router.route(budget).to_json()
+        assert run.find(f"route@{budget}") == router.route(budget)
     rows = {row["kind"]: row for row in read_csv(tmp_path / "subnets.csv") if row["split"] == "test"}
     named = {row["arch"] for kind, row in rows.items() if kind.startswith("budget_")}
     assert named  # what the router chooses is evaluated, where it is none of the named subnets
@@ -91,11 +89,11 @@ def test_the_teacher_is_frozen_once_and_budgets_learn_from_it(at_start):
     budget = RoleLoss(labels=0.0, distill=1.0, target="teacher")
     kl = wsn.losses.kl_divergence
     method = Routed(
-        "n", [Phase("a", 1), Phase("b", 1)], {"budget": budget}, budgets=[0.5, 1.0], distillation=kl, alpha=0.0,
+        "n", {"a": Phase(1), "b": Phase(1)}, {"budget": budget}, budgets=[0.5, 1.0], distillation=kl, alpha=0.0,
         teacher_at_start=at_start,
     )  # fmt: skip
     method.prepare(net)
-    method.begin(net)
+    method.begin(net, None)
     assert (method.teacher is not None) == at_start
     if not at_start:
         method.freeze_teacher(net)

@@ -12,11 +12,11 @@ from test_masks import make, shapes
 from test_methods import LANGUAGE, trainer
 
 import wsn
-from wsn.config import build, compose
-from wsn.cost import cost, cost_table
+from wsn.config import build_data, compose
 from wsn.cost_models.counted import KVCacheBytes, Macs, Params, WeightBytes
+from wsn.cost_models.macs import cost, cost_table
+from wsn.cost_models.runtimes import Timing
 from wsn.cost_models.table import LatencyTable, key_of, parts_of_space
-from wsn.methods.base import RoleLoss
 from wsn.methods.routed import Routed
 from wsn.module import parameter_groups
 from wsn.routers.choices import Choices
@@ -24,10 +24,9 @@ from wsn.routers.expected import ExpectedCost
 from wsn.routers.gumbel import Gumbel
 from wsn.routers.static import StaticRouter
 from wsn.run.train import make_module
-from wsn.runtimes import Timing
 from wsn.samplers.base import Draw
 from wsn.samplers.budgets import BudgetSampler
-from wsn.schedule import Phase
+from wsn.schedule import Phase, RoleLoss, phases_of
 
 NETS = ["llama", "untied", "depth", "gpt2", "shapes"]
 
@@ -103,7 +102,7 @@ def test_annealing_makes_choices_sharp():
 
 def test_budgets_are_drawn_by_the_probabilities_of_the_phase():
     space = make("llama").space
-    phases = [Phase("uniform", 1, roles=["budget"]), Phase("adjusted", 1, roles=["budget"])]
+    phases = phases_of({name: Phase(1, roles=["budget"]) for name in ("uniform", "adjusted")})
     sampler = BudgetSampler(
         space, budgets=[1.0, 0.75, 0.5], probabilities={"adjusted": [0.5, 0.3, 0.2]}, full=0.33, roles=["budget"]
     )
@@ -120,7 +119,7 @@ def test_budgets_are_drawn_by_the_probabilities_of_the_phase():
 
 def method_of(**options):
     return Routed(
-        "routed", [Phase("all", 1)], {"default": RoleLoss()}, budgets=options.pop("budgets", [0.5, 0.75]), **options
+        "routed", {"all": Phase(1)}, {"default": RoleLoss()}, budgets=options.pop("budgets", [0.5, 0.75]), **options
     )
 
 
@@ -147,9 +146,9 @@ def test_the_cost_loss_is_zero_within_the_tolerance_and_pulls_to_the_largest_at_
     net = make("llama")
     method = method_of(budgets=[1.0], tolerance=0.05)
     method.prepare(net)
-    method.begin(net)
+    method.begin(net, None)
     choices, subnet = Choices(net.space), net.space.middle()
-    share, weights = method.expected.share(subnet), choices.one_hot(subnet)
+    share, weights = method.cost_of(net).share(subnet), choices.one_hot(subnet)
     assert method.cost_loss(net, weights, share * 1.04).item() == 0
     assert method.cost_loss(net, weights, share / 1.2).item() == pytest.approx(0.2, rel=1e-4)
     assert method.cost_loss(net, weights, share / 0.8).item() == pytest.approx(0.2, rel=1e-4)
@@ -172,9 +171,9 @@ def test_budgets_that_no_subnet_meets_and_wrong_backbones():
     method = method_of(budgets=[0.01, 0.9])
     net = method.prepare(make("llama"))
     with pytest.raises(wsn.WsnError, match=r"0\.01.*smallest has"):
-        method.begin(net)
+        method.begin(net, None)
     with pytest.raises(wsn.WsnError, match="backbone=llama"):
-        method_of().prepare(wsn.create_supernet("mobilenetv3", resolution=32, width_mult=0.25))
+        method_of().prepare(wsn.create_supernet("mobilenet", resolution=32, width_mult=0.25))
 
 
 @pytest.mark.parametrize(("name", "model"), [("llama", Params), ("gpt2", Macs)])
@@ -214,17 +213,17 @@ RUN = [
 
 def module_of(overrides):
     torch.manual_seed(0)
-    return make_module(compose(CONF, [*RUN, *overrides])), build(compose(CONF, [*RUN, *overrides]).data)
+    return make_module(compose(CONF, [*RUN, *overrides])), build_data(compose(CONF, [*RUN, *overrides]).data)
 
 
 def callbacks(overrides):
-    return [build(n) for k, n in compose(CONF, [*RUN, *overrides]).callbacks.items() if k == "router"]
+    return make_module(compose(CONF, [*RUN, *overrides])).method.callbacks.values()
 
 
 def phases(method, *lengths):
-    method.phases = [
-        Phase(**{**p.__dict__, "epochs": n, "warmup_epochs": 0}) for p, n in zip(method.phases, lengths) if n
-    ]
+    method.phases = [phase for phase, length in zip(method.phases, lengths) if length]
+    for phase, length in zip(method.phases, filter(None, lengths)):
+        phase.epochs, phase.warmup_epochs = length, 0
 
 
 class StopAfter(Callback):

@@ -78,8 +78,8 @@ def test_spaces_without_free_layers(llama):
     with pytest.raises(wsn.WsnError, match="FFN of each layer"):
         mixtures(bare)
     with pytest.raises(wsn.WsnError, match="FFN of each layer"):
-        mixtures(llama.space.couple(ffn="heads"))
-    net = wsn.create_supernet("mobilenetv3", width_mult=0.2, resolution=[16])
+        mixtures(llama.space.follow(ffn="heads"))
+    net = wsn.create_supernet("mobilenet", width_mult=0.2, resolution=[16])
     with pytest.raises(wsn.WsnError, match="heads and FFN"):
         sorted_subnet(net, [0.1])
 

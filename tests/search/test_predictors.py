@@ -9,7 +9,7 @@ import pytest
 
 import wsn
 from wsn import WsnError
-from wsn.pareto import Front
+from wsn.evaluation.pareto import Front
 from wsn.search.linas import PredictorAssisted
 from wsn.search.predictors import MODELS, Predictor, k_fold_report, scores
 from wsn.search.problem import Spent
@@ -30,7 +30,7 @@ TABLE = Path(__file__).parents[1] / "assets" / "ofa_mbv3_w1.0_measured.json"
 
 @pytest.fixture(scope="module")
 def measured():
-    net = wsn.create_supernet("mobilenetv3")
+    net = wsn.create_supernet("mobilenet")
     table = {}
     for r in json.loads(TABLE.read_text())["rows"]:
         subnet = net.space.subnet(kernel=r["ks"], expand=r["e"], depth=r["d"], resolution=r["r"])

@@ -4,11 +4,10 @@ import pytest
 
 from wsn import WsnError
 from wsn.config import build, compose
-from wsn.dimension import Dimension
 from wsn.search.constraint import Constraint
 from wsn.search.problem import Problem, Spent, check_objectives
 from wsn.search.strategies import skeletons
-from wsn.space import SearchSpace
+from wsn.space import Dimension, SearchSpace
 
 STRATEGIES = ["random", "evolution", "aging_evolution", "nsga2", "nsga3", "local", "coarse_to_fine", "linas"]
 SPACE = SearchSpace(

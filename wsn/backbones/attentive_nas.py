@@ -8,9 +8,8 @@ Source: AttentiveNAS, Wang et al. 2021, arXiv:2011.09011, released code (``confi
 (github.com/xfey/pytorch-BigNAS).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from itertools import product
 from typing import Any
 
 from timm.models._efficientnet_blocks import DepthwiseSeparableConv
@@ -23,16 +22,16 @@ from wsn.backbones.inverted_residual import (
     MIDDLE,
     SQUEEZED,
     OFASqueezeExcite,
+    centre_crop,
     round_to_8,
+    set_kernel,
     squeezed_channels,
     strides_for,
 )
 from wsn.backbones.shortcut import ShortcutDepthwiseSeparable, ShortcutInvertedResidual
-from wsn.dimension import Dimension
-from wsn.narrow import Coupling, centre_crop, couple, set_kernel
-from wsn.space import SearchSpace
-from wsn.subnet import Subnet
-from wsn.supernet import Choice, Supernet
+from wsn.space import Dimension, SearchSpace, Subnet
+from wsn.supernet import BlockChoice, Reads, Supernet
+from wsn.supernet.couple import Coupling, couple
 
 STRIDES = (2, 1, 2, 2, 2, 1, 2, 1)  # stem, seven stages
 HEAD_EXPAND = 6  # of the last stage's width, before pooling, in the MobileNetV3 head
@@ -98,27 +97,14 @@ class StagewiseSupernet(Supernet):
         self.groups = _stream_groups(largest)
         self.meeting = _meeting(self.groups, widths)
 
-    def blocks(self, subnet: Subnet) -> dict[str, Choice]:
-        width, kernel, expand = subnet["width"], subnet["kernel"], subnet["expand"]
-        return {
-            f"blocks.{s}.{i}": (kernel[s], expand[s], width[s + (i > 0)], width[s + 1])
-            for s, i, _ in self.space.kept(subnet)
-        }
-
-    def outside(self, subnet: Subnet) -> Choice:
-        stem, *_, last_stage, last = subnet["width"]
-        return stem, last_stage, last
-
-    def choices_at(self, path: str, space: SearchSpace) -> Iterable[Choice]:
-        width, kernel, expand = (space.dimensions[n].choices for n in ("width", "kernel", "expand"))
+    def reads(self, path: str) -> Reads:
         if not path:
-            return product(width[0], width[-2], width[-1])
+            last = len(self.space.dimensions["width"]) - 1
+            return [("width", 0), ("width", last - 1), ("width", last)]
         stage, i = (int(n) for n in path.split(".")[1:])
-        same = [(w, w) for w in width[stage + 1]]
-        streams = same if i else product(width[stage], width[stage + 1])
-        return [(k, e, *pair) for k, e, pair in product(kernel[stage], expand[stage], streams)]
+        return [("kernel", stage), ("expand", stage), ("width", stage + (i > 0)), ("width", stage + 1)]
 
-    def widths(self, path: str, choice: Choice) -> dict[Coupling, int]:
+    def widths(self, path: str, choice: BlockChoice) -> dict[Coupling, int]:
         if not path:
             return self._outside_widths(*choice)
         block = self.model.get_submodule(path)
@@ -142,7 +128,7 @@ class StagewiseSupernet(Supernet):
             }
         return widths if isinstance(block.se, nn.Identity) else {**widths, SQUEEZED: squeezed_channels(middle)}
 
-    def narrow(self, path: str, choice: Choice) -> nn.Module:
+    def narrow(self, path: str, choice: BlockChoice) -> nn.Module:
         kernel = choice[0]
         view = couple(self.model.get_submodule(path), self.widths(path, choice))
         conv: Any = view._modules["conv_dw"]
@@ -150,7 +136,7 @@ class StagewiseSupernet(Supernet):
             view._modules["conv_dw"] = set_kernel(conv, centre_crop(conv.weight, kernel))
         return view
 
-    def segment(self, name: str, choice: Choice) -> nn.Module:
+    def segment(self, name: str, choice: BlockChoice) -> nn.Module:
         m: Any = self.around(choice)
         if name == "stem":
             return nn.Sequential(m.conv_stem, m.bn1)

@@ -13,7 +13,7 @@ from torch import nn
 from wsn.backbones.relative_attention import RelativeAttention
 from wsn.backbones.transformer import transformer_space
 from wsn.backbones.vit import PlainVisionTransformerSupernet, check_patches
-from wsn.dimension import Dimension
+from wsn.space import Dimension
 
 
 class AutoFormerSupernet(PlainVisionTransformerSupernet):
@@ -81,7 +81,7 @@ class AutoFormerSupernet(PlainVisionTransformerSupernet):
 
 
 SUPERNETS = {
-    "autoformer_tiny": AutoFormerSupernet,
+    "autoformer": AutoFormerSupernet,
     "autoformer_small": partial(AutoFormerSupernet, embed_dim=(320, 384, 448), heads=(5, 6, 7)),
     "autoformer_base": partial(AutoFormerSupernet, depth=(14, 15, 16), embed_dim=(528, 576, 624), heads=(9, 10)),
 }

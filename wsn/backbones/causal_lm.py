@@ -5,9 +5,8 @@ arXiv:2411.10606 (any set of layers); MatFormer, Kudugunta et al. 2023, arXiv:23
 """
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from wsn.backbones.causal_lm_kinds import KINDS, kind_of, residual_stream, teach_conv1d
+from wsn.backbones.hugging_face import load_pretrained
 from wsn.backbones.transformer import renumber, shares, transformer_space
-from wsn.dimension import Dimension
 from wsn.errors import WsnError, listed
-from wsn.hugging_face import load_pretrained
-from wsn.narrow import Coupling, Leaf, couple, set_parameter
-from wsn.space import SearchSpace
-from wsn.subnet import Subnet
-from wsn.supernet import Choice, Segment, Supernet
+from wsn.space import Dimension, SearchSpace, Subnet
+from wsn.supernet import BlockChoice, Reads, Segment, Supernet
+from wsn.supernet.couple import Coupling, Leaf, couple
+from wsn.supernet.leaves import set_parameter
 
 PER_LAYER = ("heads", "ffn", "bits")
 """What a layer's choices are beside the hidden size; bits, where a method has added them."""
@@ -63,6 +61,8 @@ class CausalLMSupernet(Supernet):
     Raises:
         WsnError: an architecture that wsn does not narrow, a folder that cannot be read, or choices beyond the network.
     """
+
+    inputs = "text"
 
     def __init__(
         self,
@@ -134,35 +134,24 @@ class CausalLMSupernet(Supernet):
         norm, lm_head = view._modules[self.kind.base]._modules[self.kind.norm], view.lm_head
         return lambda hidden: lm_head(norm(hidden))
 
-    def blocks(self, subnet: Subnet) -> dict[str, Choice]:
-        embed, values = subnet["embed_dim"], [subnet[name] for name in PER_LAYER if name in subnet]
-        path = f"{self.kind.base}.{self.kind.layers}"
-        return {f"{path}.{at}": (embed, *(v[at] for v in values)) for _, _, at in self.space.kept(subnet)}
+    def reads(self, path: str) -> Reads:
+        layer = [(name, int(path.rpartition(".")[2])) for name in PER_LAYER if path and name in self.space.dimensions]
+        return [("embed_dim", 0), *layer]
 
-    def outside(self, subnet: Subnet) -> Choice:
-        return (subnet["embed_dim"],)
-
-    def choices_at(self, path: str, space: SearchSpace) -> Iterable[Choice]:
-        d = space.dimensions
-        if not path:
-            return product(d["embed_dim"].choices[0])
-        at = int(path.rpartition(".")[2])
-        return product(d["embed_dim"].choices[0], *(d[name].choices[at] for name in PER_LAYER if name in d))
-
-    def widths(self, path: str, choice: Choice) -> dict[Coupling, int]:
+    def widths(self, path: str, choice: BlockChoice) -> dict[Coupling, int]:
         if not path:
             return {self.kind.outside: choice[0]}
         embed, heads, ffn = choice[:3]
         return {self.kind.inside: embed, self.kind.heads: heads // self.kind.group, self.kind.ffn: ffn}
 
-    def narrow(self, path: str, choice: Choice) -> nn.Module:
+    def narrow(self, path: str, choice: BlockChoice) -> nn.Module:
         view = couple(self.model.get_submodule(path), self.widths(path, choice))
         attention: Any = view._modules[self.kind.attention]
         for name, value in self.kind.attributes(choice[1]).items():
             setattr(attention, name, value)
         return view
 
-    def around(self, choice: Choice) -> nn.Module:
+    def around(self, choice: BlockChoice) -> nn.Module:
         return self._tie(super().around(choice))
 
     def finish(self, view: Any, subnet: Subnet) -> nn.Module:
@@ -207,12 +196,12 @@ class CausalLMSupernet(Supernet):
     def example(self, subnet: Subnet) -> Tensor:
         return torch.zeros(1, 1, dtype=torch.long, device="meta")
 
-    def segments(self, subnet: Subnet) -> list[tuple[str, Choice]]:
+    def segments(self, subnet: Subnet) -> list[tuple[str, BlockChoice]]:
         around = self.outside(subnet)
         # All layers are alike: their cost depends on the choices alone.
         return [("stem", around), *(("layer", choice) for choice in self.blocks(subnet).values()), ("head", around)]
 
-    def segment(self, name: str, choice: Choice) -> nn.Module:
+    def segment(self, name: str, choice: BlockChoice) -> nn.Module:
         if name == "layer":
             holder: Any = nn.Module()
             holder.layer = self.narrow(f"{self.kind.base}.{self.kind.layers}.0", choice)

@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from wsn.errors import WsnError, listed
-from wsn.narrow import Channels, Coupling, Leaf, set_parameter, shallow, take, take_channels
+from wsn.supernet.couple import Coupling, Leaf
+from wsn.supernet.leaves import Channels, set_parameter, shallow, take, take_channels
 
 EMBED = "embed"  # the residual stream
 BIASES = {

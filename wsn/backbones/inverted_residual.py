@@ -1,6 +1,6 @@
 """Narrowing timm's inverted residual blocks: which of their layers share channels, and elastic depthwise kernels."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from timm.layers import make_divisible
 from timm.models._efficientnet_blocks import SqueezeExcite
-from torch import nn
+from torch import Tensor, nn
 
 from wsn.errors import WsnError
-from wsn.narrow import Coupling, set_kernel, transform_kernel
+from wsn.supernet.couple import Coupling
+from wsn.supernet.leaves import set_parameter, shallow, state_of
 
 MIDDLE = Coupling(
     out=("conv_pw", "bn1", "conv_dw", "bn2", "se.conv_expand"),
@@ -74,3 +75,45 @@ def with_kernel(block: nn.Module, kernel: int, matrices: Any) -> nn.Module:
     if conv.kernel_size[0] != kernel:
         block._modules["conv_dw"] = set_kernel(conv, transform_kernel(conv.weight, kernel, matrices))
     return block
+
+
+def set_kernel(conv: nn.Conv2d, weight: Tensor) -> nn.Module:
+    """Return ``conv`` with another kernel of its own (odd) size and 'same' padding, (O, I, k, k)."""
+    clone = shallow(conv)
+    set_parameter(clone, "weight", weight)
+    size = weight.shape[-1]
+    pad = size // 2
+    state_of(clone).update(kernel_size=(size, size), padding=(pad, pad), _reversed_padding_repeated_twice=[pad] * 4)
+    return clone
+
+
+def centre_crop(kernel: Tensor, size: int) -> Tensor:
+    """Crop (O, I, K, K) to its centre (O, I, size, size); a view."""
+    start = (kernel.shape[-1] - size) // 2
+    return kernel[..., start : start + size, start : start + size]
+
+
+def transform_kernel(kernel: Tensor, size: int, matrices: Mapping[str, Tensor]) -> Tensor:
+    """Shrink a kernel to ``size`` by OFA's chain of centre crops and learned matrices.
+
+    Each step from one kernel size to the next smaller one crops the centre and multiplies the flattened
+    kernel by that step's matrix, shared over channels; 7 → 3 goes through 5.
+
+    Args:
+        kernel: (O, 1, K, K), the largest kernel.
+        size: wanted size, reached exactly by the chain.
+        matrices: ``"{source}to{target}"`` → (target², target²), largest source first.
+
+    Returns:
+        (O, 1, size, size).
+
+    Source: Once-for-All, Cai et al. 2020, §3.3 (kernel size), arXiv:1908.09791.
+    """
+    for name, matrix in matrices.items():
+        if kernel.shape[-1] == size:
+            break
+        target = int(name.partition("to")[2])
+        crop = centre_crop(kernel, target)
+        flat = torch.nn.functional.linear(crop.reshape(-1, target**2), matrix)
+        kernel = flat.view(crop.shape)
+    return kernel

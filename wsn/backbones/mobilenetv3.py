@@ -122,4 +122,4 @@ def _largest(
     return model
 
 
-SUPERNETS = {"mobilenetv3": MobileNetV3Supernet}
+SUPERNETS = {"mobilenet": MobileNetV3Supernet}

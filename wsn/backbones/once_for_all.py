@@ -3,8 +3,7 @@
 Source: Once-for-All, Cai et al. 2020, arXiv:1908.09791, §3 and §4.
 """
 
-from collections.abc import Iterable, Sequence
-from itertools import product
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -17,11 +16,9 @@ from wsn.backbones.inverted_residual import (
     squeezed_channels,
     with_kernel,
 )
-from wsn.dimension import Dimension
-from wsn.narrow import Coupling, couple
-from wsn.space import SearchSpace
-from wsn.subnet import Subnet
-from wsn.supernet import Choice, Supernet
+from wsn.space import Dimension, SearchSpace, Subnet
+from wsn.supernet import BlockChoice, Reads, Supernet
+from wsn.supernet.couple import Coupling, couple
 
 
 class OnceForAllSupernet(Supernet):
@@ -42,16 +39,10 @@ class OnceForAllSupernet(Supernet):
         self.position = {path: i for i, path in enumerate(elastic)}
         self.kernel_matrices = kernel_matrices(elastic, space.dimensions["kernel"].choices)
 
-    def blocks(self, subnet: Subnet) -> dict[str, Choice]:
-        kernel, expand = subnet["kernel"], subnet["expand"]
-        return {f"blocks.{stage + 1}.{i}": (kernel[at], expand[at]) for stage, i, at in self.space.kept(subnet)}
+    def reads(self, path: str) -> Reads:
+        return [(name, self.position[path]) for name in ("kernel", "expand")] if path else []
 
-    def choices_at(self, path: str, space: SearchSpace) -> Iterable[Choice]:
-        if not path:
-            return [()]
-        return product(*(space.dimensions[n].choices[self.position[path]] for n in ("kernel", "expand")))
-
-    def widths(self, path: str, choice: Choice) -> dict[Coupling, int]:
+    def widths(self, path: str, choice: BlockChoice) -> dict[Coupling, int]:
         if not path:
             return {}
         block = self.model.get_submodule(path)
@@ -59,14 +50,14 @@ class OnceForAllSupernet(Supernet):
         squeeze = {} if isinstance(block.se, nn.Identity) else {SQUEEZED: squeezed_channels(middle)}
         return {MIDDLE: middle, **squeeze}
 
-    def narrow(self, path: str, choice: Choice) -> nn.Module:
+    def narrow(self, path: str, choice: BlockChoice) -> nn.Module:
         view = couple(self.model.get_submodule(path), self.widths(path, choice))
         return with_kernel(view, choice[0], self.kernel_matrices[path.replace(".", "_")])
 
-    def segments(self, subnet: Subnet) -> list[tuple[str, Choice]]:
+    def segments(self, subnet: Subnet) -> list[tuple[str, BlockChoice]]:
         return [("stem", ()), ("blocks.0", ()), *self.blocks(subnet).items(), ("head", ())]
 
-    def segment(self, name: str, choice: Choice) -> nn.Module:
+    def segment(self, name: str, choice: BlockChoice) -> nn.Module:
         m = self.model
         if name == "stem":
             return nn.Sequential(m.conv_stem, m.bn1)

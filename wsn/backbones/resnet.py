@@ -4,8 +4,6 @@ Source: Once-for-All, Cai et al. 2020, arXiv:1908.09791, released code ``ofa_res
 arXiv:1812.01187.
 """
 
-from collections.abc import Iterable
-from itertools import product
 from typing import Any
 
 from timm.layers import DropPath
@@ -13,11 +11,9 @@ from timm.models.resnet import Bottleneck, ResNet, downsample_avg
 from torch import Tensor, nn
 
 from wsn.backbones.inverted_residual import round_to_8, strides_for
-from wsn.dimension import Dimension
-from wsn.narrow import Coupling
-from wsn.space import SearchSpace
-from wsn.subnet import Subnet
-from wsn.supernet import Choice, Supernet
+from wsn.space import Dimension, SearchSpace, Subnet
+from wsn.supernet import BlockChoice, Reads, Supernet
+from wsn.supernet.couple import Coupling
 
 STAGE_WIDTHS = (256, 512, 1024, 2048)
 STEM_WIDTH = 64
@@ -99,43 +95,36 @@ class ResNet50Supernet(Supernet):
         self.base_widths = base_widths
         self.position = {path: i for i, path in enumerate(elastic)}
 
-    def blocks(self, subnet: Subnet) -> dict[str, Choice]:
-        channels = _channels(self.base_widths, subnet["width"])
-        stem: dict[str, Choice] = {STEM_BLOCK: (channels[0],)} if subnet["depth"][0] else {}
-        expand = subnet["expand"]
-        return stem | {
-            f"layer{s + 1}.{i}": (expand[at], channels[s + 1 + (i > 0)], channels[s + 2])
-            for s, i, at in self.space.kept(subnet)
-        }
-
-    def outside(self, subnet: Subnet) -> Choice:
-        channels = _channels(self.base_widths, subnet["width"])
-        return channels[0], channels[1], channels[-1]
-
-    def choices_at(self, path: str, space: SearchSpace) -> Iterable[Choice]:
-        width = space.dimensions["width"].choices
-        at = [[_channels(self.base_widths, [w] * len(width))[i] for w in ws] for i, ws in enumerate(width)]
+    def reads(self, path: str) -> Reads:
+        last = 1 + len(STAGE_WIDTHS)
         if not path:
-            return product(at[0], at[1], at[-1])
+            return [("width", 0), ("width", 1), ("width", last)]
         if path == STEM_BLOCK:
-            return [(w,) for w in at[0]]
-        stage, i = int(path[5]), int(path.rpartition(".")[2])
-        streams = [(w, w) for w in at[stage + 1]] if i else product(at[stage], at[stage + 1])
-        expands = space.dimensions["expand"].choices[self.position[path]]
-        return [(e, *pair) for e, pair in product(expands, list(streams))]
+            return [("width", 0)]
+        stage, i = _place(path)
+        return [("expand", self.position[path]), ("width", stage + (i > 0)), ("width", stage + 1)]
 
-    def widths(self, path: str, choice: Choice) -> dict[Coupling, int]:
+    def kept(self, subnet: Subnet) -> list[str]:
+        stem = [STEM_BLOCK] if subnet["depth"][0] else []
+        return stem + [f"layer{s + 1}.{i}" for s, i, _ in self.space.kept(subnet)]
+
+    def channels(self, position: int, width: float) -> int:
+        """Return the channels of the stem's first layers (0), its last (1) or a stage, at a width multiplier."""
+        return _channels(self.base_widths, [width] * len(self.space.dimensions["width"]))[position]
+
+    def widths(self, path: str, choice: BlockChoice) -> dict[Coupling, int]:
         if not path:
             first, stem, last = choice
+            end = len(STAGE_WIDTHS)
             return {
-                Coupling(("conv1.0", "conv1.1"), ("conv1.4",), group="stem0"): first,
-                Coupling(("conv1.4", "bn1"), group="stem1"): stem,
-                Coupling(into=("fc",), group=f"stage{len(STAGE_WIDTHS)}"): last,
+                Coupling(("conv1.0", "conv1.1"), ("conv1.4",), group="stem0"): self.channels(0, first),
+                Coupling(("conv1.4", "bn1"), group="stem1"): self.channels(1, stem),
+                Coupling(into=("fc",), group=f"stage{end}"): self.channels(1 + end, last),
             }
         if path == STEM_BLOCK:
-            return {Coupling(("conv", "bn"), ("conv",), group="stem0"): choice[0]}
-        expand, into, out = choice
-        stage, i = int(path[5]), int(path.rpartition(".")[2])
+            return {Coupling(("conv", "bn"), ("conv",), group="stem0"): self.channels(0, choice[0])}
+        stage, i = _place(path)
+        expand, into, out = choice[0], self.channels(stage + (i > 0), choice[1]), self.channels(stage + 1, choice[2])
         before = f"stage{stage}" if i else f"stage{stage - 1}" if stage > 1 else "stem1"
         middle = round_to_8(round(out * expand))
         return {
@@ -144,13 +133,13 @@ class ResNet50Supernet(Supernet):
             Coupling(("conv3", "bn3", "downsample.1", "downsample.2"), group=f"stage{stage}"): out,
         }
 
-    def segments(self, subnet: Subnet) -> list[tuple[str, Choice]]:
+    def segments(self, subnet: Subnet) -> list[tuple[str, BlockChoice]]:
         around = self.outside(subnet)
         blocks = self.blocks(subnet)
         stem = [(STEM_BLOCK, blocks.pop(STEM_BLOCK))] if STEM_BLOCK in blocks else []
         return [("stem", around), *stem, ("pool", around), *blocks.items(), ("head", around)]
 
-    def segment(self, name: str, choice: Choice) -> nn.Module:
+    def segment(self, name: str, choice: BlockChoice) -> nn.Module:
         m: Any = self.around(choice)
         stem = m.conv1._modules
         if name == "stem":
@@ -158,6 +147,12 @@ class ResNet50Supernet(Supernet):
         if name == "pool":
             return nn.Sequential(stem["4"], m.bn1, m.act1, m.maxpool)
         return nn.Sequential(m.global_pool, m.fc)
+
+
+def _place(path: str) -> tuple[int, int]:
+    """Return the stage of a block, from 1, and its index there."""
+    stage, _, i = path.removeprefix("layer").partition(".")
+    return int(stage), int(i)
 
 
 def _channels(base: list[float], width: Any) -> list[int]:

@@ -14,12 +14,10 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from wsn.backbones.pretrained import create_model
-from wsn.dimension import Dimension
 from wsn.errors import WsnError
-from wsn.narrow import Channels, shallow, take_channels
-from wsn.space import SearchSpace
-from wsn.subnet import Subnet
-from wsn.supernet import Choice, Supernet
+from wsn.space import Dimension, SearchSpace, Subnet
+from wsn.supernet import BlockChoice, Reads, Supernet
+from wsn.supernet.leaves import Channels, shallow, take_channels
 
 
 class SlimmableSupernet(Supernet):
@@ -70,13 +68,16 @@ class SlimmableSupernet(Supernet):
         fixed_widths = {_channels(layers[name])[1] for name in fixed}
         self.keep_in = {first} | {name for name, leaf in layers.items() if _channels(leaf)[0] in fixed_widths}
 
-    def blocks(self, subnet: Subnet) -> dict[str, Choice]:
-        return {"": (subnet["width"],)}
+    def reads(self, path: str) -> Reads:
+        return [("width", 0)]
 
-    def segments(self, subnet: Subnet) -> list[tuple[str, Choice]]:
+    def kept(self, subnet: Subnet) -> list[str]:
+        return [""]
+
+    def segments(self, subnet: Subnet) -> list[tuple[str, BlockChoice]]:
         return [*self.blocks(subnet).items()]
 
-    def narrow(self, path: str, choice: Choice) -> nn.Module:
+    def narrow(self, path: str, choice: BlockChoice) -> nn.Module:
         width = choice[0]
         return self._narrow(self.model, "", lambda channels: make_divisible(width * channels, 8))
 
@@ -96,7 +97,7 @@ class SlimmableSupernet(Supernet):
                 clone._modules[name] = self._narrow(child, f"{path}.{name}" if path else name, narrowed)
         return clone
 
-    def _copy(self, module: nn.Module, path: str, kept: dict[str, Choice]) -> nn.Module:
+    def _copy(self, module: nn.Module, path: str, kept: dict[str, BlockChoice]) -> nn.Module:
         return self.narrow("", kept[""])
 
     def order_channels(self, keep=None, score=None):

@@ -5,9 +5,9 @@ pretrained weights stay exact and nothing but the blocks is narrowed: for each c
 once below.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import groupby, product
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -17,12 +17,10 @@ from torch import Tensor, nn
 
 from wsn.backbones.inverted_residual import MIDDLE, SQUEEZED, round_to_8
 from wsn.backbones.pretrained import create_model
-from wsn.dimension import Dimension
 from wsn.errors import WsnError
-from wsn.narrow import Coupling, Leaf
-from wsn.space import SearchSpace
-from wsn.subnet import Subnet
-from wsn.supernet import Choice, Supernet
+from wsn.space import Dimension, SearchSpace, Subnet
+from wsn.supernet import BlockChoice, Reads, Supernet
+from wsn.supernet.couple import Coupling, Leaf
 
 
 @dataclass(frozen=True)
@@ -154,26 +152,22 @@ class TimmCNNSupernet(Supernet):
             )
         sizes = Dimension("resolution", resolution or network.pretrained_cfg["input_size"][-1])
         super().__init__(network, SearchSpace([depths, expands, sizes], counts), in_chans, elastic)
-        self.paths = elastic
         blocks = ((path, network.get_submodule(path)) for path in elastic)
         self._full = {path: _kind(block).couplings(block) for path, block in blocks}
         self._shapes: dict[int, dict[str, tuple[torch.Size, torch.Size]]] = {}
 
-    def blocks(self, subnet: Subnet) -> dict[str, Choice]:
-        return {self.paths[at]: (subnet["expand"][at],) for _, _, at in self.space.kept(subnet)}
+    def reads(self, path: str) -> Reads:
+        return [("expand", self.paths.index(path))] if path else []
 
-    def choices_at(self, path: str, space: SearchSpace) -> Iterable[Choice]:
-        return product(space.dimensions["expand"].choices[self.paths.index(path)]) if path else [()]
-
-    def widths(self, path: str, choice: Choice) -> dict[Coupling, int]:
+    def widths(self, path: str, choice: BlockChoice) -> dict[Coupling, int]:
         if not path:
             return {}
         return {coupling: _share(coupling, count, choice[0]) for coupling, count in self._full[path].items()}
 
-    def segments(self, subnet: Subnet) -> list[tuple[str, Choice]]:
+    def segments(self, subnet: Subnet) -> list[tuple[str, BlockChoice]]:
         return [("rest", (subnet["resolution"],)), *self.blocks(subnet).items()]
 
-    def segment(self, name: str, choice: Choice) -> nn.Module:
+    def segment(self, name: str, choice: BlockChoice) -> nn.Module:
         """Return the network with holes in the place of its blocks."""
         view = self._copy(self.model, "", {path: (1.0,) for path in self.paths})
         for path, (_, out) in self._block_shapes(choice[0]).items():

@@ -5,9 +5,8 @@ from typing import Any
 
 from torch import nn
 
-from wsn.dimension import Dimension, Follow
 from wsn.errors import WsnError
-from wsn.space import SearchSpace
+from wsn.space import Dimension, Follow, SearchSpace
 
 RULES = ("first", "spread")
 
@@ -74,8 +73,8 @@ def shape_space(
         full = [choices[-1] for choices in space.dimensions[name].choices]
         sizes = {w: [max(unit, round(w * f / unit) * unit) for f in full] for w in widths.choices[0]}
         pairs[name] = _following(name, widths, sizes)
-    followers, coupled = [d for d, _ in pairs.values()], {n: f for n, (_, f) in pairs.items()}
-    return SearchSpace([depths, widths, *followers, *fixed], space.stages, coupled)
+    dimensions, followers = [d for d, _ in pairs.values()], {n: f for n, (_, f) in pairs.items()}
+    return SearchSpace([depths, widths, *dimensions, *fixed], space.stages, followers)
 
 
 def _following(name: str, leader: Dimension, values: Mapping[Any, Sequence[Any]]) -> tuple[Dimension, Follow]:

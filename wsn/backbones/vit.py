@@ -5,7 +5,6 @@ Source: AutoFormer, Chen et al. 2021, arXiv:2107.00651 (which dimensions, and pr
 """
 
 import functools
-from collections.abc import Iterable
 from functools import partial
 from itertools import product
 from typing import Any
@@ -19,12 +18,11 @@ from torch import Tensor, nn
 
 from wsn.backbones.pretrained import create_model
 from wsn.backbones.transformer import renumber, shares, transformer_space
-from wsn.dimension import Dimension
 from wsn.errors import WsnError, listed
-from wsn.narrow import Coupling, Leaf, couple, set_parameter, take_channels
-from wsn.space import SearchSpace
-from wsn.subnet import Subnet
-from wsn.supernet import Choice, Segment, Supernet
+from wsn.space import Dimension, SearchSpace, Subnet
+from wsn.supernet import BlockChoice, Reads, Segment, Supernet
+from wsn.supernet.couple import Coupling, Leaf, couple
+from wsn.supernet.leaves import set_parameter, take_channels
 
 STEM = ("patch_embed", "cls_token", "reg_token", "dist_token", "pos_embed", "norm_pre")
 HEAD = ("norm", "fc_norm", "head", "head_dist")
@@ -67,21 +65,13 @@ class PlainVisionTransformerSupernet(Supernet):
     def __init__(self, model: VisionTransformer, space: SearchSpace, in_chans: int):
         super().__init__(model, space, in_chans, [f"blocks.{i}" for i in range(len(model.blocks))])
 
-    def blocks(self, subnet: Subnet) -> dict[str, Choice]:
-        embed, heads, ratio = subnet["embed_dim"], subnet["heads"], subnet["mlp_ratio"]
-        return {f"blocks.{at}": (embed, heads[at], ratio[at]) for _, _, at in self.space.kept(subnet)}
-
-    def outside(self, subnet: Subnet) -> Choice:
-        return subnet["embed_dim"], subnet["patch_size"], subnet["resolution"]
-
-    def choices_at(self, path: str, space: SearchSpace) -> Iterable[Choice]:
-        d = space.dimensions
+    def reads(self, path: str) -> Reads:
         if not path:
-            return product(*(d[n].choices[0] for n in ("embed_dim", "patch_size", "resolution")))
+            return [(name, 0) for name in ("embed_dim", "patch_size", "resolution")]
         at = int(path.split(".")[1])
-        return product(d["embed_dim"].choices[0], d["heads"].choices[at], d["mlp_ratio"].choices[at])
+        return [("embed_dim", 0), ("heads", at), ("mlp_ratio", at)]
 
-    def widths(self, path: str, choice: Choice) -> dict[Coupling, int]:
+    def widths(self, path: str, choice: BlockChoice) -> dict[Coupling, int]:
         if not path:
             return {OUTSIDE: choice[0]}
         embed, heads, ratio = choice
@@ -93,13 +83,13 @@ class PlainVisionTransformerSupernet(Supernet):
         hidden = Coupling((Leaf("mlp.fc1", chunks=chunks), "mlp.fc1_g", "mlp.fc1_x", "mlp.norm"), ("mlp.fc2",))
         return {INSIDE: embed, head: heads, hidden: int(embed * ratio) // chunks}
 
-    def narrow(self, path: str, choice: Choice) -> nn.Module:
+    def narrow(self, path: str, choice: BlockChoice) -> nn.Module:
         view = couple(self.model.get_submodule(path), self.widths(path, choice))
         attn: Any = view._modules["attn"]
         attn.num_heads, attn.attn_dim = choice[1], choice[1] * attn.head_dim
         return view
 
-    def around(self, choice: Choice) -> nn.Module:
+    def around(self, choice: BlockChoice) -> nn.Module:
         return self._resize(super().around(choice), *choice)
 
     def finish(self, view: nn.Module, subnet: Subnet) -> nn.Module:
@@ -121,7 +111,7 @@ class PlainVisionTransformerSupernet(Supernet):
             set_parameter(view, "pos_embed", resized)
         return view
 
-    def segment(self, name: str, choice: Choice) -> nn.Module:
+    def segment(self, name: str, choice: BlockChoice) -> nn.Module:
         m: Any = self.around(choice)
         if name == "stem":
             return Segment(m, STEM, lambda x: m.norm_pre(m._pos_embed(m.patch_embed(x))))

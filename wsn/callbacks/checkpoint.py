@@ -2,7 +2,9 @@
 
 import os
 import pickle
+import shutil
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +13,46 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
-from wsn.errors import WsnError
+from wsn.config.moved import check_format
+from wsn.errors import WsnError, listed
+from wsn.evaluation.quality import DIRECTIONS
 from wsn.files import replacing
 
 
 class StepCheckpoint(Checkpoint):
-    """Keep ``last.ckpt`` of the run folder up to date: every few steps, and when training ends.
+    """Keep ``last.ckpt`` of the run folder up to date, every few steps, and ``best.ckpt`` by held-out data.
 
     Args:
-        folder: where ``last.ckpt`` is kept.
+        folder: where they are kept.
         every_n_steps: optimizer steps between two checkpoints.
+        monitor: by which the best one is chosen after each evaluation of held-out data: ``pareto/hypervolume``, or a
+            metric of a named subnet, ``val/smallest/acc``; None keeps no best one.
+
+    Raises:
+        WsnError: fewer than one step, or a metric that an evaluation does not have.
     """
 
-    def __init__(self, folder: str | Path, every_n_steps: int = 50):
+    def __init__(self, folder: str | Path, every_n_steps: int = 50, monitor: str | None = "pareto/hypervolume"):
         if every_n_steps < 1:
             raise WsnError(f"callbacks.checkpoint.every_n_steps must be at least 1. Received {every_n_steps}")
         self.path = Path(folder) / "last.ckpt"
         self.every_n_steps = every_n_steps
+        self.monitor = monitor
+        self.best: float | None = None
+        self._evaluated = False
         self._saved_at = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best value so far."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the best value back."""
+        self.best = state_dict["best"]
+
+    def on_subnets_evaluated(self, trainer: L.Trainer, module: L.LightningModule, rows: list[dict[str, Any]]) -> None:
+        """Called after an evaluation; of held-out data a better checkpoint may follow."""
+        self._evaluated = rows[0]["split"] == "val"
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         """Save where it is time; optimizer steps count, not batches."""
@@ -39,12 +63,33 @@ class StepCheckpoint(Checkpoint):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save after the other callbacks have evaluated: Lightning runs checkpoint callbacks last."""
+        better = self._evaluated and self.monitor is not None and self._better(trainer.callback_metrics)
+        self._evaluated = False
         self._save(trainer)
+        if better and trainer.is_global_zero:
+            with replacing(self.path.with_name("best.ckpt")) as path:
+                shutil.copyfile(self.path, path)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the finished weights. An interrupted step is not saved: the last whole one is."""
         if trainer.global_step and not trainer.interrupted:
             self._save(trainer)
+
+    def _better(self, metrics: Mapping[str, Any]) -> bool:
+        """Tell whether the monitored metric is the best one so far, and keep it."""
+        assert self.monitor is not None
+        if self.monitor not in metrics:
+            known = [name for name in metrics if name.startswith(("val/", "pareto/"))]
+            raise WsnError(
+                f"callbacks.checkpoint.monitor={self.monitor} is not measured on held-out data; there are "
+                f"{listed(known)}"
+            )
+        value = float(metrics[self.monitor])
+        sign = -1 if DIRECTIONS.get(self.monitor.rpartition("/")[2]) == "min" else 1
+        if self.best is not None and sign * value <= sign * self.best:
+            return False
+        self.best = value
+        return True
 
     def _save(self, trainer: L.Trainer) -> None:
         self._saved_at = trainer.global_step
@@ -102,6 +147,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         ) from e
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise WsnError(f"{path} is not a checkpoint of wsn: it holds no state_dict")
+    check_format(checkpoint, path)
     return checkpoint
 
 

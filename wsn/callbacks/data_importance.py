@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from wsn.errors import WsnError
-from wsn.precision import full_precision
+from wsn.supernet.precision import full_precision
 
 
 class DataImportance(Callback):
@@ -27,7 +27,7 @@ class DataImportance(Callback):
 
     def __init__(self, tau: float = 1.0):
         if not 0 <= tau <= 1:
-            raise WsnError(f"callbacks.data_importance.tau must be from 0 to 1. Received {tau}")
+            raise WsnError(f"method.callbacks.data_importance.tau must be from 0 to 1. Received {tau}")
         self.tau = tau
         self.sums = torch.zeros(0)
         self.counts = torch.zeros(0)

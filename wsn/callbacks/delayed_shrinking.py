@@ -30,7 +30,7 @@ class DelayedShrinking(Callback):
 
     def __init__(self, ramp_epochs: float = 1.0, multiplier: float = 1.0):
         if ramp_epochs < 0:
-            raise WsnError(f"callbacks.delayed_shrinking.ramp_epochs must not be negative. Received {ramp_epochs}")
+            raise WsnError(f"method.callbacks.delayed_shrinking.ramp_epochs must be 0 or more. Received {ramp_epochs}")
         self.ramp_epochs = ramp_epochs
         self.multiplier = multiplier
 
@@ -41,7 +41,7 @@ class DelayedShrinking(Callback):
             raise WsnError(
                 f"DelayedShrinking needs a phase for the largest network and one for its subnets; method "
                 f"{pl_module.method.name!r} has one phase. Take method=deps, or remove the callback: "
-                "callbacks.delayed_shrinking=null"
+                "method.callbacks.delayed_shrinking=null"
             )
 
     def on_train_batch_start(

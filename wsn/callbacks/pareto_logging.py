@@ -10,13 +10,13 @@ from omegaconf import DictConfig, OmegaConf
 from scipy.stats import kendalltau
 
 from wsn.callbacks.common import log_values
-from wsn.cost import cost
+from wsn.cost_models.macs import cost
+from wsn.evaluation.pareto import Front
+from wsn.evaluation.quality import quality_of, write_quality
 from wsn.logging import wandb as wandb_log
 from wsn.logging.results import read_results
 from wsn.logging.wandb import FrontLogger
 from wsn.module import SupernetModule
-from wsn.pareto import Front
-from wsn.quality import quality_of, quality_of_metrics
 
 
 class ParetoLogging(Callback):
@@ -52,7 +52,9 @@ class ParetoLogging(Callback):
             **wandb_log.git_state(),
         }
         tree = OmegaConf.to_container(self.cfg, resolve=True, throw_on_missing=False)
-        quality = quality_of_metrics(trainer.datamodule.metrics().names)  # type: ignore[attr-defined]
+        quality = pl_module.method.task_for(net).quality
+        if trainer.is_global_zero:
+            write_quality(quality, self.folder)
         for logger in self._wandb(trainer):
             config = wandb_log.run_config(tree, wandb_log.identity_of(self.cfg), derived)  # type: ignore[arg-type]
             logger.experiment.config.update(config, allow_val_change=True)
@@ -80,7 +82,7 @@ class ParetoLogging(Callback):
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log the finished checkpoint to W&B, as a run folder that export.py takes; it is written by now."""
-        files = ["checkpoints/last.ckpt", "config.yaml", "subnets.csv"]
+        files = ["checkpoints/last.ckpt", "config.yaml", "quality.json", "subnets.csv"]
         for logger in self._wandb(trainer):
             if logger.log_supernet and not trainer.interrupted:
                 about = wandb_log.identity_of(self.cfg)

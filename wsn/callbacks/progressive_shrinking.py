@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wsn.callbacks.common import averages
 from wsn.errors import listed
-from wsn.importance import Score
+from wsn.importance import ChannelScore
 from wsn.importance.named import named_score
 from wsn.module import SupernetModule
 from wsn.schedule import Phase, phase_at
@@ -72,7 +72,7 @@ class ProgressiveShrinking(Callback):
             f"{listed(module.sampler.roles)} in a step, out of {module.sampler.space.size():.3g} subnets"
         )
 
-    def _score(self, phase: Phase, trainer: L.Trainer, module: SupernetModule) -> Score:
+    def _score(self, phase: Phase, trainer: L.Trainer, module: SupernetModule) -> ChannelScore:
         """Return the importance that the phase asks for; what looks at data takes held-out batches."""
         name = phase.order_channels if isinstance(phase.order_channels, str) else "l1"
         batches = _held_out(trainer, module)

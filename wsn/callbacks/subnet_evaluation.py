@@ -10,12 +10,12 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from wsn.callbacks.common import averages, epoch_of, hooks, log_values
-from wsn.evaluation import Candidate, candidates, evaluate, row, with_method
+from wsn.evaluation.evaluate import Candidate, candidates, evaluate, row, with_method
+from wsn.evaluation.quality import quality_of
 from wsn.logging.ledger import trained_alone
 from wsn.logging.progress import progress_bar
 from wsn.logging.results import print_results, read_results, write_results
 from wsn.module import SupernetModule
-from wsn.quality import quality_of
 from wsn.schedule import phase_at
 
 Row = dict[str, Any]

@@ -6,9 +6,9 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 from rich.console import Console
 
+from wsn.evaluation.quality import quality_of
 from wsn.logging.text_front import text_front
 from wsn.module import SupernetModule
-from wsn.quality import quality_of
 
 
 class TerminalFront(Callback):

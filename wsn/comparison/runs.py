@@ -12,8 +12,9 @@ from typing import Any
 import yaml
 
 from wsn.errors import WsnError, listed
+from wsn.evaluation.quality import Quality, quality_of, quality_of_metrics, read_quality
+from wsn.logging.labels import label_of
 from wsn.logging.ledger import is_ledger, read_ledger
-from wsn.quality import Quality, quality_of, quality_of_metrics
 
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 KEYS = ("method", "seed")
@@ -119,6 +120,7 @@ def read_run(folder: Path) -> Run:
             " ".join(f"its job {STATUS.get(job['status'], job['status'])}. {job.get('error') or ''}".split())
         )
     cfg = _config(folder)
+    read_quality(folder)
     quality, rows, epochs = _rows(folder / "subnets.csv")
     kept = [row for row in rows if math.isfinite(row[-1])]
     if not kept:
@@ -128,7 +130,7 @@ def read_run(folder: Path) -> Run:
     columns["latency_ms"] = [latencies.get(i) if v is None else v for i, v in zip(columns["id"], columns["latency_ms"])]
     return Run(
         folder=str(folder),
-        label="+".join([cfg["method"]["name"], *map(str, cfg.get("tags") or [])]),
+        label=label_of(cfg),
         alone=cfg["method"]["name"] == "plain",
         seed=cfg["seed"],
         quality=quality,
@@ -147,6 +149,7 @@ def read_run(folder: Path) -> Run:
 def ledger_runs(folder: Path) -> list[Run]:
     """Return the runs of a ledger, see :mod:`wsn.logging.ledger`."""
     found = []
+    read_quality(folder)
     for run in read_ledger(folder):
         quality = quality_of(run["rows"])
         tests = [row for row in run["rows"] if row["split"] == "test"]

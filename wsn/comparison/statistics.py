@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
-from wsn.pareto import Front, non_dominated
-from wsn.quality import Quality
+from wsn.evaluation.pareto import Front, non_dominated
+from wsn.evaluation.quality import Quality
 from wsn.search.ranking import kendall_tau
 
 

@@ -18,7 +18,7 @@ from wsn.comparison.statistics import (
     rank_correlation,
 )
 from wsn.errors import WsnError
-from wsn.quality import Quality
+from wsn.evaluation.quality import Quality
 from wsn.search.ranking import stability
 
 NAMED = ("smallest", "middle", "largest")

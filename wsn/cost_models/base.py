@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wsn.cost import Part
+from wsn.cost_models.macs import Part
 from wsn.errors import WsnError
-from wsn.subnet import Subnet
+from wsn.space import Subnet
 from wsn.supernet import Supernet
 
 
@@ -59,6 +59,6 @@ def language_only(net: Supernet, what: str) -> Any:
     Raises:
         WsnError: it reads images.
     """
-    if net.in_chans:
+    if net.inputs == "images":
         raise WsnError(f"cost={what} is of language models; this supernet reads images. Take cost=macs or cost=latency")
     return net

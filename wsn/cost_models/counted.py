@@ -1,8 +1,8 @@
 """Costs that are counted, exactly and without running anything."""
 
-from wsn.cost import Part, cost
 from wsn.cost_models.base import CostModel, language_only
-from wsn.subnet import Subnet
+from wsn.cost_models.macs import Part, cost
+from wsn.space import Subnet
 from wsn.supernet import Supernet
 
 

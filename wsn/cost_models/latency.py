@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from wsn.cost_models.base import CostModel, example_input, language_only
-from wsn.runtimes import Device, Timing
-from wsn.subnet import Subnet
+from wsn.cost_models.runtimes import Device, Timing
+from wsn.space import Subnet
 from wsn.supernet import Supernet
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import yaml
 
-from wsn.cost import Part, cost_table
 from wsn.cost_models.base import CostModel
+from wsn.cost_models.macs import Part, cost_table
 from wsn.errors import WsnError
-from wsn.subnet import Subnet
+from wsn.space import Subnet
 from wsn.supernet import Supernet
 
 

@@ -5,13 +5,13 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from wsn.cost import Part
 from wsn.cost_models import measure_onnx
+from wsn.cost_models.macs import Part
+from wsn.cost_models.runtimes import Timing, export_onnx
 from wsn.cost_models.table import LatencyTable, key_of, part_input
 from wsn.errors import WsnError
-from wsn.narrow import detach_tree
-from wsn.runtimes import Timing, export_onnx
 from wsn.supernet import Supernet
+from wsn.supernet.leaves import detach_tree
 
 COLUMNS = ("file", "part", "choices", "input")
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 
-from wsn.cost import Part, cost_table
 from wsn.cost_models.base import CostModel
 from wsn.cost_models.latency import Latency
+from wsn.cost_models.macs import Part, cost_table
+from wsn.cost_models.runtimes import Device, Timing
 from wsn.errors import WsnError
 from wsn.files import write_atomically
-from wsn.narrow import detach_tree
-from wsn.runtimes import Device, Timing
-from wsn.subnet import Subnet
+from wsn.space import Subnet
 from wsn.supernet import Supernet
+from wsn.supernet.leaves import detach_tree
 
 Key = tuple[str, str, str]
 

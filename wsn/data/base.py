@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from wsn.data.loader import EpochBatchSampler, ResumableLoader, isolated_rng
 from wsn.errors import WsnError
-from wsn.metrics import ImageMetrics, SubnetMetrics
+from wsn.evaluation.metrics import ImageMetrics, SubnetMetrics
+from wsn.evaluation.task import CLASSIFICATION
 
 SPLIT_SEED = 937162211  # the same images are held out in every run, as in OFA's released code
 
@@ -56,6 +57,9 @@ class DataModule(L.LightningDataModule):
         self.importance: Tensor | None = None
         self.order: EpochBatchSampler
         self._train: Dataset | None = None
+
+    task = CLASSIFICATION
+    """What its networks are trained for."""
 
     # -- what a data set implements ----------------------------------------------------------------
 

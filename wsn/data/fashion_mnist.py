@@ -9,7 +9,8 @@ import torch
 from torch.utils.data import Dataset
 
 from wsn.data.arrays import ArrayImages, keep_batch
-from wsn.data.base import ImageDataModule
+from wsn.data.base import SPLIT_SEED, ImageDataModule
+from wsn.data.multilabel import MultilabelData
 from wsn.errors import WsnError
 
 MEAN, STD = (0.2860,), (0.3530,)
@@ -82,6 +83,40 @@ class FashionMNISTMedium(FashionMNISTSmall):
         """Return training images (N, 28, 28) uint8 and classes, test images and classes."""
         parts = zip(packaged(SMALL), packaged(MORE))
         return tuple(np.concatenate(pair) for pair in parts)  # type: ignore[return-value]
+
+
+class FashionMNISTMosaic(MultilabelData, FashionMNISTSmall):
+    """A toy set of images with several labels: two to four images of the packaged subset in one, each at half size.
+
+    The labels say which classes are among them; as many mosaics as images, of training images and of test images.
+
+    Args:
+        **kwargs: as for :class:`FashionMNISTSmall`.
+    """
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**{"name": "fashion_mnist_mosaic", **kwargs})
+
+    def arrays(self) -> Arrays:
+        """Return training images (N, 28, 28) uint8 and labels (N, 10), test images and labels."""
+        train_images, train_labels, test_images, test_labels = packaged(SMALL)
+        return (*mosaics(train_images, train_labels), *mosaics(test_images, test_labels))
+
+
+def mosaics(images: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return as many mosaics of images (N, 28, 28) uint8 as there are, and their labels (N, 10), 0 or 1."""
+    rng = np.random.default_rng(SPLIT_SEED)
+    count, size = len(images), images.shape[-1] // 2
+    small = images.reshape(count, size, 2, size, 2).mean((2, 4)).astype(np.uint8)
+    chosen = rng.integers(count, size=(count, 4))
+    tiles = small[chosen]  # (N, 4, 14, 14)
+    there = np.argsort(rng.random((count, 4)), axis=1) < rng.integers(2, 5, size=(count, 1))
+    tiles[~there] = 0
+    labels = np.zeros((count, 10), np.int64)
+    rows, places = np.nonzero(there)
+    labels[rows, classes[chosen[rows, places]]] = 1
+    whole = tiles.reshape(count, 2, 2, size, size).swapaxes(2, 3).reshape(images.shape)
+    return whole, labels
 
 
 class FashionMNIST(FashionMNISTSmall):

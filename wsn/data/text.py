@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from wsn.backbones.hugging_face import load_tokenizer
 from wsn.data.base import DataModule
 from wsn.errors import WsnError
-from wsn.hugging_face import load_tokenizer
+from wsn.evaluation.metrics import LanguageMetrics, SubnetMetrics
+from wsn.evaluation.task import LANGUAGE
 from wsn.losses import IGNORED
-from wsn.metrics import LanguageMetrics, SubnetMetrics
 
 ASSETS = Path(__file__).parent / "assets"
 PACKAGED = (ASSETS / "shakespeare_train.txt.gz", ASSETS / "shakespeare_test.txt.gz")
@@ -42,6 +43,8 @@ class TextData(DataModule):
     Raises:
         WsnError: a file, data set or tokenizer that cannot be read, or too little text.
     """
+
+    task = LANGUAGE
 
     def __init__(
         self,

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wsn.importance.weights import Score, readers, weight_of
 from wsn.losses import IGNORED
-from wsn.precision import full_precision
+from wsn.supernet.order import ChannelScore, readers, weight_of
+from wsn.supernet.precision import full_precision
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Moments:
         return self.deviation + self.mean.square() * self.count
 
 
-def wanda(model: nn.Module, batches: Iterable[Any]) -> Score:
+def wanda(model: nn.Module, batches: Iterable[Any]) -> ChannelScore:
     """Score a channel by Σ |weight| · ‖input‖₂ over the weights that read it.
 
     Args:
@@ -58,10 +58,10 @@ def wanda(model: nn.Module, batches: Iterable[Any]) -> Score:
     Source: Wanda, Sun et al. 2024, arXiv:2306.11695, equation 1, summed over the outputs for whole channels.
     """
     moments = input_moments(model, batches)
-    return Score(lambda path: weight_of(model.get_submodule(path)).abs().sum(0) * moments[path].squares.sqrt())
+    return ChannelScore(lambda path: weight_of(model.get_submodule(path)).abs().sum(0) * moments[path].squares.sqrt())
 
 
-def flap(model: nn.Module, batches: Iterable[Any]) -> Score:
+def flap(model: nn.Module, batches: Iterable[Any]) -> ChannelScore:
     """Score a channel by the variance of its input · the squared norm of the weights that read it (WIFV).
 
     Args:
@@ -74,16 +74,16 @@ def flap(model: nn.Module, batches: Iterable[Any]) -> Score:
     return flap_of(model, input_moments(model, batches))
 
 
-def flap_of(model: nn.Module, moments: dict[str, Moments]) -> Score:
+def flap_of(model: nn.Module, moments: dict[str, Moments]) -> ChannelScore:
     """Return FLAP's score from moments that are known already."""
 
     def score(path: str) -> Tensor:
         return moments[path].variance * weight_of(model.get_submodule(path)).square().sum(0)
 
-    return Score(score, norm=2)
+    return ChannelScore(score, norm=2)
 
 
-def minitron(model: nn.Module, batches: Iterable[Any]) -> Score:
+def minitron(model: nn.Module, batches: Iterable[Any]) -> ChannelScore:
     """Score a channel by its activations alone: L2 norm over sequences of the mean magnitude over positions.
 
     FFN neurons and heads are scored by the input of the layer that reads them, heads by the L2 norm over their
@@ -113,10 +113,10 @@ def minitron(model: nn.Module, batches: Iterable[Any]) -> Score:
         squares[path] = squares.get(path, 0) + means.square().sum(0)
 
     observe_inputs(model, batches, see)
-    return Score(seen.once(lambda path: squares[path].sqrt()), norm=2)
+    return ChannelScore(seen.once(lambda path: squares[path].sqrt()), norm=2)
 
 
-def uniql(model: nn.Module, batches: Iterable[Any], ridge: float = 1.0) -> Score:
+def uniql(model: nn.Module, batches: Iterable[Any], ridge: float = 1.0) -> ChannelScore:
     """Score a channel by its ridge leverage: the diagonal of C (C + λI)⁻¹, with C = Σ x xᵀ of the inputs of its reader.
 
     A channel that others can stand for has a small one. Layers that read the same tensor (query, key and value) count
@@ -151,7 +151,7 @@ def uniql(model: nn.Module, batches: Iterable[Any], ridge: float = 1.0) -> Score
         return (1 - ridge * torch.linalg.inv(damped).diagonal()).clamp(min=0).float()  # C (C + λI)⁻¹ = I − λ (C + λI)⁻¹
 
     observe_inputs(model, batches, see)
-    return Score(seen.once(leverage))
+    return ChannelScore(seen.once(leverage))
 
 
 class _Readers:

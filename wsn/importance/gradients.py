@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wsn.importance.weights import Score, as_weight, readers
-from wsn.precision import full_precision
+from wsn.supernet.order import ChannelScore, as_weight, readers
+from wsn.supernet.precision import full_precision
 
 
-def taylor(model: nn.Module, batches: Iterable[Any], loss: Callable[[nn.Module, Any], Tensor]) -> Score:
+def taylor(model: nn.Module, batches: Iterable[Any], loss: Callable[[nn.Module, Any], Tensor]) -> ChannelScore:
     """Score a channel by how much the loss would change without it, to first order: (Σ weight · gradient)².
 
     Args:
@@ -31,4 +31,4 @@ def taylor(model: nn.Module, batches: Iterable[Any], loss: Callable[[nn.Module, 
                     found = full_precision(as_weight(leaf, leaf.weight.grad * leaf.weight.detach())).sum(0).square()
                     scores[path] = scores.get(path, 0) + found
     model.zero_grad(set_to_none=True)
-    return Score(lambda path: scores[path])
+    return ChannelScore(lambda path: scores[path])

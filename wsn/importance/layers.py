@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsn.evaluation import evaluate
+from wsn.evaluation.evaluate import evaluate
 from wsn.importance.activations import padding_of
-from wsn.subnet import Subnet
+from wsn.space import Subnet
 from wsn.supernet import Supernet
 
 

@@ -6,17 +6,17 @@ from typing import Any
 from torch import Tensor, nn
 
 from wsn.errors import WsnError, listed
-from wsn.images import at_resolution
-from wsn.importance import Score, flap, magnitude, minitron, taylor, uniql, wanda
+from wsn.importance import ChannelScore, flap, magnitude, minitron, taylor, uniql, wanda
 from wsn.schedule import IMPORTANCE
 from wsn.supernet import Supernet
+from wsn.supernet.images import at_resolution
 
 Batch = tuple[Tensor, Tensor]
 
 
 def named_score(
     name: str, net: Supernet, batches: Iterable[Batch], loss: Callable[[nn.Module, Any], Tensor] | None = None
-) -> Score:
+) -> ChannelScore:
     """Return the importance of a supernet's channels by one of :data:`wsn.schedule.IMPORTANCE`.
 
     Args:

@@ -13,14 +13,14 @@ from torch import Tensor
 
 from wsn.data.base import DataModule
 from wsn.errors import WsnError, listed
-from wsn.evaluation import evaluate
+from wsn.evaluation.evaluate import evaluate
+from wsn.evaluation.quality import DIRECTIONS
 from wsn.files import replacing, write_atomically
 from wsn.importance.activations import flap_of, input_moments
 from wsn.importance.calibration import fingerprint, placed
 from wsn.importance.depth import Cell, Layers, Row, depth_rows, kept_layers
 from wsn.importance.layers import block_influence, loss_drop, nested_layers, without
 from wsn.importance.named import named_score
-from wsn.quality import DIRECTIONS
 from wsn.schedule import IMPORTANCE
 from wsn.supernet import Supernet
 
@@ -114,7 +114,6 @@ class Selection:
     runs of the same model find them. When all is there it is copied to ``folder``, which is then all that is read.
 
     Args:
-        data: its held-out text is looked at.
         folder: of the run.
         cache: of all runs.
         measure: in place of the data's metric: called with (supernet, subnets) it returns a number for each, and
@@ -124,35 +123,39 @@ class Selection:
 
     def __init__(
         self,
-        data: DataModule,
         folder: str | Path,
         cache: str | Path,
         measure: Callable[[Supernet, Sequence[Any]], list[float]] | None = None,
         **settings: Any,
     ):
-        self.data, self.folder, self.cache = data, Path(folder), Path(cache)
+        self.folder, self.cache = Path(folder), Path(cache)
         self.measure = measure
         self.settings = Settings(**settings)
 
-    def __call__(self, net: Supernet) -> Selected:
+    def __call__(self, net: Supernet, data: DataModule) -> Selected:
         """Return what is selected; the network is as it was.
 
         Args:
             net: a language model of which any set of layers is a subnet.
+            data: whose held-out text is looked at.
         """
         if not (self.folder / WIDTH).exists():
-            self._select(net)
+            self._select(net, data)
         stored = torch.load(self.folder / WIDTH, weights_only=True)
-        keep = json.loads((self.folder / DEPTH).read_text())["keep"]
-        return Selected({int(n): layers for n, layers in keep.items()}, **stored)
+        return Selected(self.kept() or {}, **stored)
 
-    def _select(self, net: Supernet) -> None:
+    def kept(self) -> dict[int, list[int]] | None:
+        """Return depth → kept layers, where they are in the run's folder already."""
+        found = _read(self.folder / DEPTH).get("keep")
+        return found and {int(n): layers for n, layers in found.items()}
+
+    def _select(self, net: Supernet, data: DataModule) -> None:
         with placed(net) as device:
-            batches = list(self.data.held_out(self.settings.batches, device))
+            batches = list(data.held_out(self.settings.batches, device))
             depth, width = self._places(net, batches)
             rank_zero_info(f"Selection of layers: {depth.parent}; of channels: {width.parent}")
             if "keep" not in _read(depth):
-                self._layers(net, batches, depth)
+                self._layers(net, data, batches, depth)
             if not width.exists():
                 with replacing(width) as path:
                     torch.save(self._channels(net, batches), path)
@@ -173,22 +176,24 @@ class Selection:
     def _of_layers(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self.settings).items() if name != "width"}
 
-    def _layers(self, net: Supernet, batches: Sequence[Batch], path: Path) -> None:
+    def _layers(self, net: Supernet, data: DataModule, batches: Sequence[Batch], path: Path) -> None:
         count = len(net.space.dimensions["layers"])
         smallest, keep_last = self.settings.smallest(count), self.settings.keep_last
         about: dict[str, Any] = {"settings": self._of_layers()}
         if self.settings.depth == "dynamic_programming":
-            rows = self._program(net, batches, path, about)
+            rows = self._program(net, data, batches, path, about)
             about.update(rows=_plain(rows), keep=kept_layers(count, rows[-1]))
         else:
             influence = self.settings.depth == "block_influence"
-            scores = block_influence(net, batches) if influence else loss_drop(net, batches, self.data.metrics)
+            scores = block_influence(net, batches) if influence else loss_drop(net, batches, data.metrics)
             about.update(scores=scores.tolist(), keep=nested_layers(scores, smallest, keep_last))
         write_atomically(path, json.dumps(about))
 
-    def _program(self, net: Supernet, batches: Sequence[Batch], path: Path, about: dict[str, Any]) -> list[Row]:
+    def _program(
+        self, net: Supernet, data: DataModule, batches: Sequence[Batch], path: Path, about: dict[str, Any]
+    ) -> list[Row]:
         """Run the dynamic programming, from the rows that are in the file."""
-        measure: Any = self.measure or OnText(self.data, self.settings.metric, batches)
+        measure: Any = self.measure or OnText(data, self.settings.metric, batches)
         count = len(net.space.dimensions["layers"])
 
         def values(candidates: Sequence[Layers]) -> list[float]:

@@ -7,7 +7,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
 
-from wsn.rows import read_csv, write_csv
+from wsn.files import read_csv, write_csv
 
 
 class CSVLogger(Logger):

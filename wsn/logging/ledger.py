@@ -15,8 +15,9 @@ from filelock import FileLock
 from omegaconf import DictConfig
 
 from wsn.errors import WsnError
-from wsn.quality import quality_of
-from wsn.rows import Row, read_csv, write_csv
+from wsn.evaluation.quality import quality_of, write_quality
+from wsn.files import Row, read_csv, write_csv
+from wsn.logging.labels import label_of
 
 RUNS, SUBNETS, RESULTS = "runs.csv", "subnets.csv", "results.csv"
 OF_SUBNET = ("id", "macs", "params", "arch")
@@ -55,14 +56,15 @@ class Ledger:
         """
         rows = read_csv(folder / "subnets.csv")
         run = {
-            "label": "+".join([cfg.method.name, *map(str, cfg.tags)]),
+            "label": label_of(cfg),
             "seed": cfg.seed,
             "data": cfg.data.name,
             "backbone": cfg.backbone.name,
             "seconds": round(seconds),
             **{name: metrics.get(name) for name in METRICS},
         }
-        kept = [name for name in (quality_of(rows).key, "loss") if name in rows[0]]
+        quality = quality_of(rows)
+        kept = [name for name in (quality.key, "loss") if name in rows[0]]
         key = {"job": job, "recipe": self.recipe}
         with self._writing():
             runs, subnets, results = (self._read(name) for name in (RUNS, SUBNETS, RESULTS))
@@ -70,6 +72,7 @@ class Ledger:
             whole = {(row["job"], row["recipe"]) for row in runs}  # not what a crash left behind
             results = [row for row in results if (row["job"], row["recipe"]) in whole]
             results += [{**key, **{name: _short(row[name]) for name in (*OF_RESULT, *kept)}} for row in rows]
+            write_quality(quality, self.folder)
             write_csv(self.folder / SUBNETS, list(own.values()))
             write_csv(self.folder / RESULTS, results)
             write_csv(self.folder / RUNS, [*runs, {**key, **{name: _short(value) for name, value in run.items()}}])

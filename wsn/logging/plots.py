@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from wsn.quality import ACCURACY, Quality, quality_of
+from wsn.evaluation.quality import ACCURACY, Quality, quality_of
 
 Row = dict[str, Any]
 

@@ -8,11 +8,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from wsn.files import replacing
+from wsn.evaluation.pareto import Front
+from wsn.evaluation.quality import quality_of
+from wsn.files import read_csv, replacing, write_csv
 from wsn.logging.plots import plot_front
-from wsn.pareto import Front
-from wsn.quality import quality_of
-from wsn.rows import read_csv, write_csv
 
 Row = dict[str, Any]
 

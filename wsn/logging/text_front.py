@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.text import Text
 
+from wsn.evaluation.quality import quality_of
 from wsn.logging.plots import MACS, Axis
-from wsn.quality import quality_of
 
 WIDTH, HEIGHT = 56, 9  # of the plot, in characters
 

@@ -11,9 +11,10 @@ import wandb
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig
 
+from wsn.evaluation.pareto import Front
+from wsn.evaluation.quality import Quality, quality_of
+from wsn.logging.labels import label_of
 from wsn.logging.wandb_chart import KEY, chart_fields, chart_strings
-from wsn.pareto import Front
-from wsn.quality import Quality, quality_of
 
 Row = dict[str, Any]
 COLUMNS: list[str | int] = [
@@ -39,13 +40,13 @@ class FrontLogger(WandbLogger):
 
 
 def identity_of(cfg: DictConfig) -> dict[str, Any]:
-    """Return what tells runs apart in a dashboard; ``recipe`` is the method with the run's tags."""
+    """Return what tells runs apart in a dashboard: the method as it ran; ``recipe`` has the run's tags too."""
     return {
-        "method": cfg.method.name,
+        "method": label_of({"method": cfg.method}),
         "backbone": cfg.backbone.name,
         "dataset": cfg.data.name,
         "seed": cfg.seed,
-        "recipe": "+".join([cfg.method.name, *cfg.tags]),
+        "recipe": label_of(cfg),
     }
 
 

@@ -2,7 +2,7 @@
 
 from importlib.resources import files
 
-from wsn.quality import Quality
+from wsn.evaluation.quality import Quality
 
 CHART = "wsn-pareto"
 SPEC = files("wsn.logging") / "pareto.vega.json"

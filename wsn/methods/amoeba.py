@@ -7,13 +7,16 @@ from torch import Tensor, nn
 
 from wsn.backbones.causal_lm import CausalLMSupernet
 from wsn.backbones.transformer import shape_space
+from wsn.data.base import DataModule
 from wsn.errors import WsnError
 from wsn.importance.selection import Selected, Selection
 from wsn.methods.base import Method
-from wsn.narrow import Coupling, couplings_by_leaf, take
 from wsn.providers.compensation import Compensation
 from wsn.providers.quantised import GROUP, quantise_blocks
+from wsn.space import SearchSpace
 from wsn.supernet import Supernet
+from wsn.supernet.couple import Coupling, couplings_by_leaf
+from wsn.supernet.leaves import take
 
 FFN_MULTIPLE = 8
 
@@ -21,7 +24,7 @@ FFN_MULTIPLE = 8
 class Amoeba(Method):
     """Select which layers and channels each shape keeps (stage 1), then fine-tune all shapes at once (stage 2).
 
-    Stage 1 happens as the network is prepared: layers for each depth, channels sorted by importance, and the biases
+    Stage 1 happens before training begins: layers for each depth, channels sorted by importance, and the biases
     that stand for pruned ones; results are kept in files. Stage 2 is the training: a sandwich of shapes, distillation
     from the largest, losses of equal magnitude, and LoRAs by shape on frozen weights.
 
@@ -62,26 +65,43 @@ class Amoeba(Method):
         self.lora = lora
         self.base = base
 
-    def prepare(self, net: Supernet) -> Supernet:
-        """Return the network of shapes, with its weight providers."""
+    def space(self, net: Supernet) -> SearchSpace:
+        """Return the space of shapes; which layers a depth keeps is found by :meth:`begin`, until then the first."""
         if not isinstance(net, CausalLMSupernet) or "depth" in net.space.dimensions:
             raise WsnError(
                 "method=amoeba takes a language model and chooses its layers itself. Set backbone=llama (or gpt2), "
                 "backbone.depth=null, and data=shakespeare or data=text"
             )
-        chosen = self.selection(net)
-        order = _orders(net, chosen)
-        net.permute_channels(order)
-        units = {"heads": net.kind.group, "ffn": GROUP if self.base == "int4" else FFN_MULTIPLE}
-        net.space = shape_space(net.space, chosen.keep, self.width, units)
+        count = len(net.space.dimensions["layers"])
+        depths = range(self.selection.settings.smallest(count), count + 1)
+        return self._shapes(net, net.space, self.selection.kept() or {n: list(range(n)) for n in depths})
+
+    def wrap(self, net: Supernet) -> Supernet:
+        """Return the network with its weight providers."""
         if self.compensate:
-            net.providers.append(Compensation(net, _sorted_means(chosen.means, order)))
-        if self.base is not None:
-            quantise_blocks(net, self.base)
+            net.providers.append(Compensation(net))
         if self.lora is not None:
             net.model.requires_grad_(False)
             net.providers.append(self.lora(net))
-        return super().prepare(net)
+        return super().wrap(net)
+
+    def begin(self, net: Supernet, data: DataModule) -> None:
+        """Select layers and channels, sort the channels, fill the biases, quantise the base."""
+        assert isinstance(net, CausalLMSupernet)
+        with net.bare() as plain:
+            chosen = self.selection(net, data)
+            order = _orders(net, chosen)
+            net.permute_channels(order)
+        net.space = self._shapes(net, plain, chosen.keep)
+        for provider in net.providers:
+            if isinstance(provider, Compensation):
+                provider.fill(net, _sorted_means(chosen.means, order))
+        if self.base is not None:
+            quantise_blocks(net, self.base)
+
+    def _shapes(self, net: CausalLMSupernet, plain: SearchSpace, keep: Mapping[int, Sequence[int]]) -> SearchSpace:
+        units = {"heads": net.kind.group, "ffn": GROUP if self.base == "int4" else FFN_MULTIPLE}
+        return shape_space(plain, keep, self.width, units)
 
 
 def _orders(net: Supernet, chosen: Selected) -> dict[str, dict[Coupling, Tensor]]:

@@ -1,49 +1,23 @@
 """An elasticity scheme: which losses the subnets of a step get, by role, and in which phases."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from wsn.cost import cost
+from wsn.cost_models.macs import cost
+from wsn.data.base import DataModule
 from wsn.errors import WsnError, listed
-from wsn.losses import counted, label_loss, soft_cross_entropy
+from wsn.evaluation.task import Task, task_of
+from wsn.losses import label_loss, soft_cross_entropy
 from wsn.samplers.base import Draw
-from wsn.schedule import Phase
-from wsn.subnet import Subnet
-from wsn.supernet import Supernet
+from wsn.schedule import Phase, RoleLoss, phases_of
+from wsn.space import SearchSpace, Subnet
+from wsn.supernet import Supernet, set_dropout
 
 Batch = tuple[Tensor, Tensor]
 Distillation = Callable[[Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class RoleLoss:
-    """What a subnet of one role learns from.
-
-    Args:
-        labels: weight of the label loss.
-        distill: weight of the distillation loss.
-        target: whose logits it distils from: ``teacher`` (frozen, external), or a role that runs earlier
-            in the step (``max``: in-place distillation).
-        dropout: whether dropout and stochastic depth are on.
-        weight: weight of the subnet's gradient in the step.
-        balance: a role that runs earlier in the step, whose loss's magnitude this one's is scaled to (AmoebaLLM, Fu et
-            al. 2024, arXiv:2411.10606, §3.3; a detached ratio, as in its released code).
-    """
-
-    labels: float = 1.0
-    distill: float = 0.0
-    target: str | None = None
-    dropout: bool = True
-    weight: float = 1.0
-    balance: str | None = None
-
-    def __post_init__(self):
-        if self.distill and not self.target:
-            raise WsnError("A role that distils needs a target: teacher or max. Received distill without target")
 
 
 class Pass(NamedTuple):
@@ -57,18 +31,22 @@ class Pass(NamedTuple):
 class Method:
     """An elasticity scheme, composed in conf/method.
 
+    What a run calls, in this order: :meth:`prepare` (:meth:`space`, then :meth:`wrap`) wherever its network is made;
+    :meth:`begin` once, before training; :meth:`at` before each step; :meth:`step`.
+
     Args:
         name: of the scheme.
-        phases: at least one; see :class:`wsn.schedule.Phase`.
-        losses: role → :class:`RoleLoss`; ``default`` serves the roles that are not listed.
+        phases: name → :class:`wsn.schedule.Phase`, or its values; at least one, in the order of training.
+        losses: role → :class:`wsn.schedule.RoleLoss`, or its values; ``default`` serves the roles that are not listed.
         aggregation: ``sum`` adds the gradients of a step's subnets (the learning rates of the papers are made for
             it), ``mean`` divides by their number.
         label_smoothing: of the label loss.
         distillation: loss of (student logits, teacher logits), each (B, K).
-        couple: dimension → the dimension that it follows, see :meth:`wsn.space.SearchSpace.couple`.
+        follow: dimension → the dimension that it follows, see :meth:`wsn.space.SearchSpace.follow`.
         teacher_mode: ``train`` or ``eval``: how the external teacher runs. The released OFA code runs it in
             training mode, so with the batch's own BN statistics.
         init: called with the supernet once, before training from scratch.
+        callbacks: name → Lightning callback that is a part of the scheme (a loss, a ramp, importance of images).
 
     Raises:
         WsnError: no phase, an unknown aggregation or teacher mode, no loss for a role.
@@ -77,48 +55,89 @@ class Method:
     def __init__(
         self,
         name: str,
-        phases: Sequence[Phase],
-        losses: Mapping[str, RoleLoss],
+        phases: Mapping[str, Phase | Mapping[str, Any] | None],
+        losses: Mapping[str, RoleLoss | Mapping[str, Any] | None],
         aggregation: str = "sum",
         label_smoothing: float = 0.0,
         distillation: Distillation = soft_cross_entropy,
         teacher_mode: str = "train",
         init: Callable[[Supernet], None] | None = None,
-        couple: Mapping[str, str] | None = None,
+        follow: Mapping[str, str] | None = None,
+        callbacks: Mapping[str, Any] | None = None,
     ):
-        if not phases:
+        self.phases = phases_of(phases)
+        if not self.phases:
             raise WsnError(f"Method {name!r} has no phases; give at least one under method.phases")
         _one_of("method.aggregation", aggregation, ("sum", "mean"))
         _one_of("method.teacher_mode", teacher_mode, ("train", "eval"))
         self.name = name
-        self.phases = list(phases)
-        self.losses = dict(losses)
+        self.losses = {
+            role: loss if isinstance(loss, RoleLoss) else RoleLoss(**loss)
+            for role, loss in losses.items()
+            if loss is not None
+        }
         self.aggregation = aggregation
         self.label_smoothing = label_smoothing
         self.distillation = distillation
         self.teacher_mode = teacher_mode
         self.init = init
-        self.couple = dict(couple or {})
+        self.follow = dict(follow or {})
+        self.callbacks = {name: callback for name, callback in (callbacks or {}).items() if callback is not None}
         self.role_weights: dict[str, float] = {}
         self.lr_scales: dict[str, float] = {}
         """Part of the supernet, by name → multiple of the learning rate; its parameters are a group of their own."""
         self.teacher: nn.Module | None = None
+        self.task: Task | None = None
+        """What is trained for; None: what the network's kind of inputs usually is."""
 
     @property
     def wants_teacher(self) -> bool:
         """Whether any role distils from the external teacher."""
         return any(loss.target == "teacher" for loss in self.losses.values())
 
-    def prepare(self, net: Supernet) -> Supernet:
-        """Return the network to train, with the couplings of the method."""
-        net.space = net.space.couple(**self.couple)
+    def prepare(self, net: Supernet, space: SearchSpace | None = None) -> Supernet:
+        """Make a backbone into the network that this method trains; no weight and no data is looked at.
+
+        Args:
+            net: the backbone.
+            space: of a run, which :meth:`begin` may have changed; None: as :meth:`space` has it.
+        """
+        net.space = self.space(net) if space is None else space
+        return self.wrap(net)
+
+    def space(self, net: Supernet) -> SearchSpace:
+        """Return the space that is trained, of a backbone's own."""
+        return net.space.follow(**self.follow)
+
+    def wrap(self, net: Supernet) -> Supernet:
+        """Return a network with what the method adds, by shapes alone: weight providers, a router."""
         return net
+
+    def begin(self, net: Supernet, data: DataModule) -> None:
+        """Do what looks at weights or data, once, before training: a resumed or loaded run does it not again.
+
+        Args:
+            net: of :meth:`prepare`; its space may be changed.
+            data: the run's.
+        """
+
+    def at(self, epoch: float) -> dict[str, float]:
+        """Set what depends on the progress, before each step, and return values to log.
+
+        Args:
+            epoch: epochs done so far; fractions count.
+        """
+        return {}
 
     def freeze_teacher(self, net: Supernet) -> None:
         """Take a frozen copy of the largest network as it is now for the external teacher."""
         self.teacher = net.extract(net.space.max()).requires_grad_(False)
         set_dropout(self.teacher, on=False)
         self.teacher.train(self.teacher_mode == "train")
+
+    def task_for(self, net: Supernet) -> Task:
+        """Return what a network is trained for."""
+        return self.task or task_of(net.inputs)
 
     def role_loss(self, role: str) -> RoleLoss:
         """Return the loss of a role."""
@@ -142,13 +161,13 @@ class Method:
             draws: the subnets with their roles; a role that teaches comes first.
         """
         inputs, labels = batch
-        targets = StepTargets(self, net, batch)
+        targets, task = StepTargets(self, net, batch), self.task_for(net)
         share = 1.0 if self.aggregation == "sum" else 1.0 / len(draws)
         for draw in draws:
             subnet, role = draw
             role_loss = self.role_loss(role)
             logits, penalty = self.forward(net, inputs, draw)
-            logits, wanted = counted(logits, labels)
+            logits, wanted = task.rows(logits, labels)
             loss = logits.new_zeros(())
             if role_loss.labels:
                 loss = loss + role_loss.labels * label_loss(logits, wanted, self.label_smoothing)
@@ -185,14 +204,14 @@ class Method:
         for part in view.modules():
             if isinstance(part, nn.modules.batchnorm._BatchNorm):
                 part.momentum = 0.0
-        return label_loss(*counted(net.predict(view, inputs, subnet), labels), self.label_smoothing)
+        return self.task_for(net).loss(net.predict(view, inputs, subnet), labels, self.label_smoothing)
 
     def largest_loss(self, net: Supernet) -> Callable[[nn.Module, Batch], Tensor]:
         """Return the label loss of the largest network as a function of (network, batch), with its gradient."""
         largest = net.space.max()
 
         def loss(model: nn.Module, batch: Batch) -> Tensor:
-            return label_loss(*counted(net.predict(model, batch[0], largest), batch[1]))
+            return self.task_for(net).loss(net.predict(model, batch[0], largest), batch[1])
 
         return loss
 
@@ -254,24 +273,8 @@ class StepTargets:
         if resolution not in self._teacher:
             with torch.no_grad():
                 logits = self.net.predict(self.method.teacher, self.inputs, subnet)
-                self._teacher[resolution] = counted(logits, self.labels)[0]
+                self._teacher[resolution] = self.method.task_for(self.net).rows(logits, self.labels)[0]
         return self._teacher[resolution]
-
-
-def set_dropout(module: nn.Module, on: bool) -> None:
-    """Turn dropout and stochastic depth of a view or a plain module off (or leave them, if ``on``).
-
-    timm keeps the rates as ``drop_rate`` on the model and ``drop_prob`` on DropPath; a view's copies of them are
-    its own, so the supernet keeps its rates.
-    """
-    if on:
-        return
-    for part in module.modules():
-        for rate in ("drop_rate", "drop_prob"):
-            if getattr(part, rate, 0.0):
-                setattr(part, rate, 0.0)
-        if isinstance(part, nn.Dropout):
-            part.p = 0.0
 
 
 def _one_of(key: str, value: str, allowed: Sequence[str]) -> None:

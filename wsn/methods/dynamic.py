@@ -17,7 +17,7 @@ from wsn.routers.masks import masked
 from wsn.routers.surrogate import Surrogate
 from wsn.samplers.base import Draw
 from wsn.samplers.budgets import ROUTER, split_role
-from wsn.subnet import Subnet
+from wsn.space import Subnet
 from wsn.supernet import Supernet
 
 
@@ -50,9 +50,9 @@ class DynamicRouted(Routed):
         self.surrogate = surrogate
         self.lr_scales["surrogate"] = surrogate_lr
 
-    def prepare(self, net: Supernet) -> Supernet:
+    def wrap(self, net: Supernet) -> Supernet:
         """Return the supernet with a router and a surrogate."""
-        net = super().prepare(net)
+        net = super().wrap(net)
         net.surrogate = self.surrogate(Choices(net.space))
         return net
 

@@ -9,14 +9,13 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from wsn.backbones.causal_lm import CausalLMSupernet
 from wsn.data.base import DataModule
-from wsn.dimension import Dimension
 from wsn.errors import WsnError, listed
 from wsn.files import replacing
 from wsn.importance.calibration import fingerprint, placed
 from wsn.methods.base import Method
 from wsn.providers.bits import BitWidths
 from wsn.providers.gptq import round_gptq, round_nearest
-from wsn.space import SearchSpace
+from wsn.space import Dimension, SearchSpace
 from wsn.supernet import Supernet
 
 ROUNDINGS = ("gptq", "nearest")
@@ -36,8 +35,7 @@ class LLMQFA(Method):
         rank: r of a LoRA.
         alpha: of the LoRAs' scale α/r.
         rounding: ``gptq``, or to the ``nearest``.
-        data: GPTQ sees its held-out text.
-        batches: how many batches of it.
+        batches: of held-out text, which GPTQ sees.
         cache: folder of the rounded weights of all runs.
         **kwargs: as for :class:`Method`.
 
@@ -52,7 +50,6 @@ class LLMQFA(Method):
         self,
         *args: Any,
         bits: Sequence[int],
-        data: DataModule,
         cache: str | Path,
         group: int = 32,
         rank: int = 64,
@@ -64,28 +61,30 @@ class LLMQFA(Method):
         super().__init__(*args, **kwargs)
         if rounding not in ROUNDINGS:
             raise WsnError(f"method.rounding must be one of {listed(ROUNDINGS)}. Received {rounding!r}")
-        self.init = self.quantise
         self.bits = list(bits)
-        self.data, self.cache, self.batches = data, Path(cache), batches
+        self.cache, self.batches = Path(cache), batches
         self.group, self.rank, self.alpha, self.rounding = group, rank, alpha, rounding
 
-    def prepare(self, net: Supernet) -> Supernet:
-        """Return the network of bit-widths; its codes are empty."""
+    def space(self, net: Supernet) -> SearchSpace:
+        """Return the space of bit-widths."""
         if not isinstance(net, CausalLMSupernet):
             raise WsnError(
                 "method=llm_qfa takes a language model. Set backbone=llama (or gpt2), and data=shakespeare or data=text"
             )
-        net.space = bits_space(net.space, self.bits)
+        return bits_space(net.space, self.bits)
+
+    def wrap(self, net: Supernet) -> Supernet:
+        """Return the network of bit-widths; its codes are empty."""
         net.model.requires_grad_(False)
         net.providers.append(BitWidths(net, self.group, self.rank, self.alpha))
-        return super().prepare(net)
+        return super().wrap(net)
 
-    def quantise(self, net: Supernet) -> None:
+    def begin(self, net: Supernet, data: DataModule) -> None:
         """Fill the codes, by the file of these weights, this text and these settings; it is made if it is missing."""
         provider: Any = net.providers[0]
         with placed(net) as device:
             gptq = self.rounding == "gptq"
-            batches = list(self.data.held_out(self.batches, device)) if gptq else []
+            batches = list(data.held_out(self.batches, device)) if gptq else []
             path = self.cache / f"{fingerprint(net, batches, repr((self.bits, self.group, self.rounding)))}.pt"
             if not path.exists():
                 rank_zero_info(f"Quantisation at {listed(self.bits)} bits: {path}")
@@ -106,6 +105,6 @@ def bits_space(space: SearchSpace, bits: Sequence[int]) -> SearchSpace:
     >>> found.size(), found.min()
     (4, Subnet(ffn=[64, 64], bits=[2, 2]))
     """
-    largest = space.restrict(**dict.fromkeys(space.dimensions.keys() - space.coupled.keys(), "top1"))
+    largest = space.restrict(**dict.fromkeys(space.dimensions.keys() - space.followers.keys(), "top1"))
     widths = Dimension("bits", list(bits), sum(space.stages), "block")
-    return SearchSpace([*largest.dimensions.values(), widths], space.stages, largest.coupled)
+    return SearchSpace([*largest.dimensions.values(), widths], space.stages, largest.followers)

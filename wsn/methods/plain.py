@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from wsn.cost import cost
+from wsn.cost_models.macs import cost
 from wsn.methods.base import Method
+from wsn.space import SearchSpace
 from wsn.supernet import Supernet
 
 
@@ -21,9 +22,13 @@ class Plain(Method):
         self.subnet = subnet
         self.of = of
 
-    def prepare(self, net: Supernet) -> Supernet:
+    def space(self, net: Supernet) -> SearchSpace:
+        """Return the space that the subnet is of."""
+        return super().space(net) if self.of is None else self.of.space(net)
+
+    def wrap(self, net: Supernet) -> Supernet:
         """Return a network that is only the subnet: kernels of its own size, no kernel matrices."""
-        net = super().prepare(net) if self.of is None else self.of.prepare(net)
+        net = super().wrap(net) if self.of is None else self.of.wrap(net)
         return Standalone(net, net.space.find(self.subnet))
 
 
@@ -37,6 +42,7 @@ class Standalone(Supernet):
 
     def __init__(self, net: Supernet, subnet):
         super().__init__(net.extract(subnet).requires_grad_(True), net.space.only(subnet), net.in_chans, [])
+        self.inputs = net.inputs
         self.family = type(net)
         """What knows how such networks are run."""
         self.known_costs = {self.space.max(): cost(net, subnet)}
@@ -47,8 +53,11 @@ class Standalone(Supernet):
     def example(self, subnet):
         return self.family.example(self, subnet)
 
-    def blocks(self, subnet):
-        return {}
+    def reads(self, path):
+        return []
+
+    def kept(self, subnet):
+        return []
 
     def segments(self, subnet):
         return [("network", ())]

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from wsn.backbones.causal_lm import CausalLMSupernet
 from wsn.cost_models.base import CostModel
 from wsn.cost_models.counted import Params
+from wsn.data.base import DataModule
 from wsn.errors import WsnError, listed
-from wsn.methods.base import Batch, Method, RoleLoss, set_dropout
+from wsn.methods.base import Batch, Method
 from wsn.routers.choices import Choices, Key, Weights
 from wsn.routers.expected import ExpectedCost
 from wsn.routers.gumbel import Gumbel
@@ -19,8 +20,10 @@ from wsn.routers.masks import masked
 from wsn.routers.static import StaticRouter
 from wsn.samplers.base import Draw
 from wsn.samplers.budgets import BUDGET, ROUTER, split_role
-from wsn.subnet import Subnet
+from wsn.schedule import RoleLoss
+from wsn.space import Subnet
 from wsn.supernet import Supernet
+from wsn.supernet.leaves import set_dropout
 
 
 class Routed(Method):
@@ -75,24 +78,23 @@ class Routed(Method):
         self.tolerance = tolerance
         self.lr_scales = {"router": router_lr}
         self.teacher_at_start = teacher_at_start
-        self.expected: ExpectedCost | None = None
+        self._expected: ExpectedCost | None = None
 
-    def prepare(self, net: Supernet) -> Supernet:
+    def wrap(self, net: Supernet) -> Supernet:
         """Return the supernet with a router."""
-        net = super().prepare(net)
+        net = super().wrap(net)
         if not isinstance(net, CausalLMSupernet):
             raise WsnError(f"method={self.name} routes language models. Set backbone=llama or gpt2, data=shakespeare")
         net.router = self.router(Choices(net.space), self.budgets)
         return net
 
-    def begin(self, net: Supernet) -> None:
-        """Prepare for training: cost tables, and the teacher where it is the network as it is now.
+    def begin(self, net: Supernet, data: DataModule) -> None:
+        """Check the budgets, and take the teacher where it is the network as it is now.
 
         Raises:
             WsnError: no subnet keeps to a budget.
         """
-        self.expected = ExpectedCost(net, self.cost().part)
-        least = self.expected.share(net.space.min())
+        least = self.cost_of(net).share(net.space.min())
         small = [budget for budget in self.budgets if budget < least * (1 - self.tolerance)]
         if small:
             raise WsnError(
@@ -101,6 +103,13 @@ class Routed(Method):
             )
         if self.teacher_at_start and self.wants_teacher:
             self.freeze_teacher(net)
+
+    def at(self, epoch: float) -> dict[str, float]:
+        """Anneal the router: from 0 to 1 over the phases that train it."""
+        first = self.routed_phases().index(True)
+        start, length = (sum(phase.length for phase in part) for part in (self.phases[:first], self.phases[first:]))
+        self.gumbel.progress = min(max((epoch - start) / length, 0.0), 1.0)
+        return {"router_temperature": self.gumbel.now_temperature}
 
     def freeze_teacher(self, net: Supernet) -> None:
         """Take the teacher once; later phases keep it."""
@@ -146,10 +155,9 @@ class Routed(Method):
 
     def cost_of(self, net: Supernet) -> ExpectedCost:
         """Return the expected cost as a function of shares."""
-        if self.expected is None:
-            self.begin(net)
-        assert self.expected is not None
-        return self.expected
+        if self._expected is None:
+            self._expected = ExpectedCost(net, self.cost().part)
+        return self._expected
 
     def measure(self, net: Any, budget: float, batches: Iterable[Batch]) -> dict[str, float]:
         """Return what the router does with a budget: the cost of its subnet, as a share of the largest's."""
@@ -161,7 +169,7 @@ class Routed(Method):
 
     def routed_phases(self) -> list[bool]:
         """Return, for each phase, whether a router is trained in it."""
-        return [bool({BUDGET, ROUTER} & set(phase.roles or [BUDGET])) for phase in self.phases]
+        return [bool({BUDGET, ROUTER} & set(phase.roles)) for phase in self.phases]
 
 
 def _error_of_largest(weights: Tensor) -> Tensor:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from wsn.methods.base import Method
+from wsn.providers.norms import SwitchableNorms
 from wsn.samplers.listed import listed_subnets
 from wsn.supernet import Supernet
-from wsn.switchable import SwitchableNorms
 
 
 class Slimmable(Method):
@@ -23,7 +23,8 @@ class Slimmable(Method):
         super().__init__(**kwargs)
         self.subnets = subnets
 
-    def prepare(self, net: Supernet) -> Supernet:
+    def wrap(self, net: Supernet) -> Supernet:
         """Return the supernet with private norms for the listed subnets."""
-        net = super().prepare(net)
-        return SwitchableNorms(net, listed_subnets(net.space, self.subnets))
+        net = super().wrap(net)
+        net.providers.append(SwitchableNorms(net, listed_subnets(net.space, self.subnets)))
+        return net

@@ -8,13 +8,14 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from wsn.backbones.causal_lm import CausalLMSupernet
-from wsn.cost import cost
+from wsn.cost_models.macs import cost
 from wsn.errors import WsnError
 from wsn.losses import counted, label_loss
-from wsn.methods.base import Batch, Method, Pass, set_dropout
+from wsn.methods.base import Batch, Method, Pass
 from wsn.samplers.base import Draw
-from wsn.subnet import Subnet
+from wsn.space import Subnet
 from wsn.supernet import Supernet
+from wsn.supernet.leaves import set_dropout
 
 
 class SoFT(Method):
@@ -40,12 +41,12 @@ class SoFT(Method):
             raise WsnError(f"method.chunk_tokens must be at least 1. Received {chunk_tokens}")
         self.chunk_tokens = chunk_tokens
 
-    def prepare(self, net: Supernet) -> Supernet:
+    def wrap(self, net: Supernet) -> Supernet:
         if not isinstance(net, CausalLMSupernet):
             raise WsnError(
                 "method=soft trains language models. Set backbone=llama or backbone=gpt2, and data=shakespeare"
             )
-        return super().prepare(net)
+        return super().wrap(net)
 
     def step(self, net: Supernet, batch: Batch, draws: Sequence[Draw]) -> Iterator[Pass]:
         """Yield the one pass of all exits; its logits are the deepest sub-model's last chunk."""

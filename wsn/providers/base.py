@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from wsn.errors import WsnError
-from wsn.subnet import Subnet
+from wsn.space import Subnet
 
 
 class Provider(nn.Module):

@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsn.errors import WsnError
-from wsn.importance.weights import as_weight
-from wsn.narrow import set_parameter, shallow
 from wsn.providers.base import Provider
 from wsn.providers.gptq import Quantised, linear_layers
-from wsn.subnet import Subnet
+from wsn.space import Subnet
+from wsn.supernet.leaves import set_parameter, shallow
+from wsn.supernet.order import as_weight
 
 BITS = range(2, 9)
 

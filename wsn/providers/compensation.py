@@ -6,38 +6,51 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wsn.importance.weights import weight_of
-from wsn.narrow import by_leaf, leaf_of, set_parameter, take
 from wsn.providers.base import Provider
-from wsn.subnet import Subnet
+from wsn.space import Subnet
+from wsn.supernet.couple import by_leaf, leaf_of
+from wsn.supernet.leaves import set_parameter, take
+from wsn.supernet.order import weight_of
 
 
 class Compensation(Provider):
     """Adds to each layer that reads pruned channels the mean of what they gave: a bias W[:, pruned] · mean[pruned].
 
-    One bias for each width of the space, of the weights as they are when this is made. Channels of the residual stream
-    are not compensated: their norms have no fixed mean.
+    One bias for each width of the space, zero until :meth:`fill`. Channels of the residual stream are not compensated:
+    their norms have no fixed mean.
 
     Args:
-        net: the supernet, its channels sorted.
-        means: path of a layer → mean of each of its input channels (C,), sorted as the network is.
+        net: the supernet.
 
     Source: FLAP, An et al. 2024, arXiv:2312.11983, §3.3; released code ``compress``.
     """
 
-    def __init__(self, net: Any, means: Mapping[str, Tensor]):
+    def __init__(self, net: Any):
         super().__init__()
+        for leaf, path, kept in self._compensated(net):
+            weight = weight_of(leaf)
+            self.register_buffer(_buffer(path, kept), weight.new_zeros(len(weight)))
+
+    @torch.no_grad()
+    def fill(self, net: Any, means: Mapping[str, Tensor]) -> None:
+        """Set the biases by the weights as they are now.
+
+        Args:
+            net: the supernet, its channels sorted.
+            means: path of a layer → mean of each of its input channels (C,), sorted as the network is.
+        """
+        for leaf, path, kept in self._compensated(net):
+            weight = weight_of(leaf)
+            self._buffers[_buffer(path, kept)] = weight[:, kept:] @ means[path][kept:].to(weight)
+
+    def _compensated(self, net: Any) -> Iterator[tuple[nn.Module, str, int]]:
+        """Yield layer, path and kept input channels where some are pruned."""
         for path in net.blocks(net.space.max()):
             widths = [net.widths(path, choice) for choice in net.choices_at(path, net.space)]
             for name, kept in {read for found in widths for read in _reads(found)}:
-                self._store(net.model.get_submodule(f"{path}.{name}"), f"{path}.{name}", kept, means)
-
-    @torch.no_grad()
-    def _store(self, leaf: nn.Module, path: str, kept: int, means: Mapping[str, Tensor]) -> None:
-        weight = weight_of(leaf)
-        if kept < weight.shape[1]:
-            lost = weight[:, kept:] @ means[path][kept:].to(weight)
-            self.register_buffer(_buffer(path, kept), lost)
+                leaf = net.model.get_submodule(f"{path}.{name}")
+                if kept < weight_of(leaf).shape[1]:
+                    yield leaf, f"{path}.{name}", kept
 
     def forward(self, net: Any, view: nn.Module, subnet: Subnet) -> None:
         for path, widths, name, bias in self._found(net, subnet):

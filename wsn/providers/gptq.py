@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from wsn.backbones.causal_lm_kinds import residual_stream
 from wsn.importance.activations import padding_of
-from wsn.importance.weights import as_weight, reads_channels
-from wsn.narrow import set_parameter, shallow_tree
+from wsn.supernet.leaves import set_parameter, shallow_tree
+from wsn.supernet.order import as_weight, reads_channels
 
 DAMPING = 0.01  # of the mean of the Hessian's diagonal, as in the released code
 

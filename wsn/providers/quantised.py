@@ -1,5 +1,6 @@
 """A frozen base of few bits: the weights of the blocks' linear layers, by torchao."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -43,6 +44,21 @@ def quantise_blocks(net: Any, base: str) -> None:
 
 def _is_linear(layer: nn.Module, path: str) -> bool:
     return isinstance(layer, nn.Linear)
+
+
+def take_layout(net: nn.Module, state: Mapping[str, Tensor], prefix: str = "") -> None:
+    """Make those parameters of a network quantised ones that are so in a state, before the state is loaded.
+
+    Args:
+        net: the network.
+        state: name → tensor.
+        prefix: of the network's names in the state.
+    """
+    for path, module in net.named_modules():
+        for name, own in list(module._parameters.items()):
+            given = state.get(f"{prefix}{path}.{name}" if path else prefix + name)
+            if own is not None and given is not None and type(given) not in (Tensor, nn.Parameter):
+                module._parameters[name] = nn.Parameter(given.to(own.device), requires_grad=False)
 
 
 def dense(weight: Tensor) -> Tensor:

@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsn.errors import WsnError
-from wsn.narrow import by_leaf, set_parameter, shallow, take
 from wsn.providers.base import Provider
 from wsn.providers.quantised import dense
-from wsn.subnet import Subnet
+from wsn.space import Subnet
+from wsn.supernet.couple import by_leaf
+from wsn.supernet.leaves import set_parameter, shallow, take
 
 GATE_WIDTH = 16
 

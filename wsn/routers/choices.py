@@ -6,8 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wsn.space import SearchSpace
-from wsn.subnet import Subnet
+from wsn.space import SearchSpace, Subnet
 
 Key = tuple[str, int]
 """An independent choice: dimension and position."""
@@ -25,7 +24,7 @@ class Choices:
         space: of a transformer of equal layers, see :func:`wsn.backbones.transformer.transformer_space`.
 
     >>> from wsn.backbones.transformer import transformer_space
-    >>> from wsn.dimension import Dimension
+    >>> from wsn.space.dimension import Dimension
     >>> choices = Choices(transformer_space([Dimension("ffn", [8, 16], 3, "block")], count=3, depth=[2, 3]))
     >>> list(choices.routed)
     [('depth', 0), ('ffn', 0), ('ffn', 1), ('ffn', 2)]
@@ -35,14 +34,14 @@ class Choices:
 
     def __init__(self, space: SearchSpace):
         self.space = space
-        leaders = [d for name, d in space.dimensions.items() if name not in space.coupled]
+        leaders = [d for name, d in space.dimensions.items() if name not in space.followers]
         self.all: dict[Key, tuple[Any, ...]] = {(d.name, p): c for d in leaders for p, c in enumerate(d.choices)}
         self.routed = {key: values for key, values in self.all.items() if len(values) > 1}
         """Those with more than one choice."""
 
     def values(self, name: str, position: int) -> tuple[Key, tuple[Any, ...]]:
         """Return which choice decides a dimension at a position, and its value by each."""
-        follow = self.space.coupled.get(name)
+        follow = self.space.followers.get(name)
         if follow is None:
             return (name, position), self.all[name, position]
         key = (follow.leader, follow.at[position])

@@ -64,8 +64,8 @@ class TokenRouter(StaticRouter):
 
     def __init__(self, choices: Choices, budgets: Sequence[float], hidden: int = 64, std: float = 0.1):
         super().__init__(choices, budgets, hidden, std)
-        if "ffn" in choices.space.coupled:
-            raise WsnError(f"TokenRouter: ffn follows {choices.space.coupled['ffn'].leader} in this space. Free it")
+        if "ffn" in choices.space.followers:
+            raise WsnError(f"TokenRouter: ffn follows {choices.space.followers['ffn'].leader} in this space. Free it")
         self.width = max(choices.values("embed_dim", 0)[1])
         self.layers = nn.ModuleDict(
             {

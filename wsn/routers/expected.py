@@ -7,11 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from wsn.cost import Part, cost_table
-from wsn.precision import full_precision
+from wsn.cost_models.macs import Part, cost_table
 from wsn.routers.choices import Choices, Key, Weights
-from wsn.subnet import Subnet
+from wsn.space import Subnet
 from wsn.supernet import Supernet
+from wsn.supernet.precision import full_precision
 
 
 class _Term(NamedTuple):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from wsn.backbones.causal_lm import CausalLMSupernet
 from wsn.errors import WsnError
 from wsn.routers.dynamic import SequenceRouter, TokenRouter
-from wsn.subnet import Subnet
+from wsn.space import Subnet
 
 
 class TokenFFN(nn.Module):

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wsn.errors import WsnError
-from wsn.precision import full_precision
 from wsn.routers.choices import Choices, Key, Weights
+from wsn.supernet.precision import full_precision
 
 
 class Gumbel:

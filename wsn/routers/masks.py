@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from wsn.backbones.causal_lm import CausalLMSupernet
-from wsn.narrow import Leaf, leaf_of, set_parameter
-from wsn.precision import full_precision
 from wsn.routers.choices import Choices, Key, Weights
+from wsn.supernet.couple import Leaf, leaf_of
+from wsn.supernet.leaves import set_parameter
+from wsn.supernet.precision import full_precision
 
 
 class Mask:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from wsn.errors import WsnError
 from wsn.routers.choices import Choices, Key
-from wsn.subnet import Subnet
+from wsn.space import Subnet
 
 
 class StaticRouter(nn.Module):

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from wsn.precision import full_precision
 from wsn.routers.choices import Choices, Weights
+from wsn.supernet.precision import full_precision
 
 SMOOTHING = 0.9  # of the measured error
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from wsn.cost import cost
+from wsn.cost_models.macs import cost
 from wsn.errors import WsnError
 from wsn.methods.base import Method
 from wsn.samplers.base import Sampler
 from wsn.schedule import total_epochs
-from wsn.subnet import Subnet
+from wsn.space import Subnet
 from wsn.supernet import Supernet
 
 

@@ -11,9 +11,8 @@ from wsn.comparison.runs import find_runs
 from wsn.comparison.statistics import mean_front
 from wsn.comparison.summary import Comparison
 from wsn.errors import WsnError
-from wsn.files import write_atomically
+from wsn.files import write_atomically, write_csv
 from wsn.logging.plots import plot_comparison
-from wsn.rows import write_csv
 
 
 def compare(paths: Sequence[str | Path], out: str | Path) -> str:

@@ -1,41 +1,40 @@
 """Evaluate subnets of a finished or running run."""
 
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from omegaconf import DictConfig
 
-from wsn.config import build, plain
-from wsn.evaluation import Candidate, candidates, row, with_method
+from wsn.config import to_python
+from wsn.evaluation.evaluate import Candidate, candidates, row, with_method
+from wsn.evaluation.pareto import Front
+from wsn.evaluation.quality import quality_of
+from wsn.files import write_csv
 from wsn.logging.console import quiet
 from wsn.logging.progress import progress_bar
 from wsn.logging.results import print_results
-from wsn.pareto import Front
-from wsn.quality import quality_of
-from wsn.rows import write_csv
 from wsn.run.evaluator import Evaluator
-from wsn.run.folder import read_config
-from wsn.run.known import subnet_specs
-from wsn.supernet import Supernet
+from wsn.run.run import Run, run_of
 
 
-def evaluate_run(cfg: DictConfig) -> list[dict[str, Any]]:
+def evaluate_run(cfg: DictConfig, run: Run | None = None) -> list[dict[str, Any]]:
     """Evaluate subnets of the run ``cfg.run`` and write ``cfg.out`` beside its results.
 
     Args:
-        cfg: run, split, subnet, panel, calibrate, data (overrides of single values of the run's data config), out.
+        cfg: as conf/evaluate.yaml.
+        run: the run, where it is open already.
 
     Raises:
         WsnError: not a run folder, a corrupt checkpoint, an unknown split or subnet.
     """
     quiet()
-    folder = Path(cfg.run)
-    evaluator = Evaluator(folder, cfg.split, cfg.calibrate, data=cfg.data)
-    net, batches = evaluator.net, evaluator.batches()
-    chosen = _chosen(cfg, net, read_config(folder), folder)
-    with progress_bar(len(chosen) * len(batches), f"Evaluating {cfg.split}") as advance:
-        metrics = evaluator.metrics([c.subnet for c in chosen], advance)
+    run = run or run_of(cfg)
+    net, folder = run.net, run.folder
+    evaluator = Evaluator(run, cfg.split, cfg.calibrate)
+    chosen = _chosen(cfg, run)
+    subnets = [c.subnet for c in chosen]
+    with progress_bar(len(chosen) * len(evaluator.batches()), f"Evaluating {cfg.split}") as advance:
+        metrics = evaluator.measure(evaluator.views(subnets), subnets, advance)
     rows = [row(net, c, m, split=cfg.split) for c, m in zip(chosen, metrics)]
     front = Front(rows, quality_of(rows).objectives)
     rows = [{**r, "on_front": r in front} for r in rows]
@@ -45,8 +44,8 @@ def evaluate_run(cfg: DictConfig) -> list[dict[str, Any]]:
     return rows
 
 
-def _chosen(cfg: DictConfig, net: Supernet, saved: DictConfig, folder: Path) -> list[Candidate]:
-    if cfg.subnet is None:
-        chosen = candidates(net, saved.evaluation.named, cfg.panel, saved.evaluation.seed)
-        return with_method(chosen, build(saved.method), net)
-    return [Candidate("given", net.space.find(spec)) for spec in subnet_specs(folder, plain(cfg.subnet))]
+def _chosen(cfg: DictConfig, run: Run) -> list[Candidate]:
+    if cfg.subnet is not None:
+        return [Candidate("given", subnet) for subnet in run.find_all(to_python(cfg.subnet))]
+    node = run.config.evaluation
+    return with_method(candidates(run.net, node.named, cfg.panel, node.seed), run.method, run.net)

@@ -4,21 +4,20 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
-from omegaconf import DictConfig
+from torch import nn
 from torch.utils.data import DataLoader
 
-from wsn.config import build_data, plain
-from wsn.errors import WsnError, listed
-from wsn.evaluation import Candidate, evaluate, row
-from wsn.prefix import prefix_order
-from wsn.run.folder import read_config
-from wsn.run.load import load_supernet
+from wsn.errors import WsnError
+from wsn.evaluation.evaluate import Candidate, calibrated_views, measure, row
 from wsn.search.problem import Row
-from wsn.subnet import Subnet
+from wsn.space import Subnet
+from wsn.supernet.prefix import prefix_order
+
+if TYPE_CHECKING:
+    from wsn.run.run import Run
 
 KEPT_BYTES = 2**31  # of a split's inputs in memory; ImageNet's validation set is loaded anew for each group
 
@@ -27,33 +26,26 @@ class Evaluator:
     """Evaluates subnets of a run on one of its splits, in groups that share what they have in common.
 
     Args:
-        folder: the run folder.
+        run: whose network and data.
         split: ``val`` or ``test``.
         calibrate: recompute BN statistics of each subnet.
         group: subnets evaluated together.
-        data: single values of the run's data config.
 
     Raises:
-        WsnError: not a run folder, a corrupt checkpoint, an unknown split, or an option that the data does not have.
+        WsnError: a corrupt checkpoint, or an unknown split.
     """
 
-    def __init__(
-        self, folder: str | Path, split: str = "val", calibrate: bool = True, group: int = 16, data: Any = None
-    ):
+    def __init__(self, run: "Run", split: str = "val", calibrate: bool = True, group: int = 16):
         if split not in ("val", "test"):
             raise WsnError(f"split must be val or test. Received {split!r}")
-        saved = read_config(folder)
-        for key, value in (data or {}).items():
-            if key not in saved.data:
-                raise WsnError(f"data.{key} is not an option of this run's data; it has {listed(saved.data)}")
-            saved.data[key] = value
-        self.net = load_supernet(folder, saved)
-        self.data = build_data(saved.data)
+        self.run = run
+        self.net = run.net
+        self.data = run.data
         self.split = split
+        self.calibrate = calibrate
         self.group = max(1, group)
-        self.channels_last = saved.channels_last
+        self.channels_last = run.config.channels_last
         self.metric_names = self.data.metrics().names
-        self._calibrate = calibrate
         self._batches: Sequence | DataLoader | None = None
 
     def __call__(self, subnets: Sequence[Subnet]) -> Iterator[tuple[Subnet, Row]]:
@@ -68,13 +60,18 @@ class Evaluator:
 
     def rows(self, subnets: Sequence[Subnet]) -> list[Row]:
         """Evaluate subnets together and return their records."""
-        found = self.metrics(subnets)
+        found = self.measure(self.views(subnets), subnets)
         return [row(self.net, Candidate("search", s), m, split=self.split) for s, m in zip(subnets, found)]
 
-    def metrics(self, subnets: Sequence[Subnet], on_batch: Callable[[], None] | None = None) -> list[dict[str, float]]:
-        """Evaluate subnets together; ``on_batch`` is called after each (subnet, batch)."""
-        calibration = self.calibration() if self._calibrate else None
-        return evaluate(self.net, subnets, self.batches(), calibration, self.data.metrics, self.channels_last, on_batch)
+    def views(self, subnets: Sequence[Subnet]) -> list[nn.Module]:
+        """Return views of subnets with BN statistics of their own."""
+        return calibrated_views(self.net, subnets, self.calibration() if self.calibrate else None, self.channels_last)
+
+    def measure(
+        self, views: Sequence[nn.Module], subnets: Sequence[Subnet], on_batch: Callable[[], None] | None = None
+    ) -> list[dict[str, float]]:
+        """Return the metrics of views; ``on_batch`` is called after each (subnet, batch)."""
+        return measure(self.net, views, subnets, self.batches(), self.data.metrics, self.channels_last, on_batch)
 
     def batches(self) -> Sequence | DataLoader:
         """Return the batches of the split; small data is kept, because every group sees the same batches."""
@@ -94,14 +91,15 @@ class Workers:
 
     Args:
         evaluator: of this process, which groups the subnets.
-        cfg: of the search; ``workers`` processes share the cores.
+        workers: processes, which share the cores.
     """
 
-    def __init__(self, evaluator: Evaluator, cfg: DictConfig):
-        threads = max(1, (os.cpu_count() or 1) // cfg.workers)
+    def __init__(self, evaluator: Evaluator, workers: int):
+        threads = max(1, (os.cpu_count() or 1) // workers)
         self.evaluator = evaluator
-        options = (str(cfg.run), cfg.split, cfg.calibrate, cfg.group, plain(cfg.data))
-        self._pool = ProcessPoolExecutor(cfg.workers, get_context("spawn"), _start_worker, (threads, options))
+        options = (evaluator.split, evaluator.calibrate, evaluator.group)
+        given = (threads, evaluator.run.opened_by, options)
+        self._pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, given)
 
     def __call__(self, subnets: Sequence[Subnet]) -> Iterator[tuple[Subnet, Row]]:
         """Yield (subnet, row) as groups are ready."""
@@ -118,10 +116,12 @@ class Workers:
 _worker: Evaluator
 
 
-def _start_worker(threads: int, options: tuple) -> None:
+def _start_worker(threads: int, opened_by: tuple, options: tuple) -> None:
     global _worker
+    from wsn.run.run import Run
+
     torch.set_num_threads(threads)
-    _worker = Evaluator(*options)
+    _worker = Evaluator(Run(*opened_by), *options)
 
 
 def _work(texts: list[str]) -> list[Row]:

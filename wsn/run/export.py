@@ -11,34 +11,34 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from wsn.config import plain
+from wsn.config import to_python
+from wsn.config.moved import stamp
 from wsn.cost_models.latency import Latency
-from wsn.evaluation import calibrated_views
-from wsn.export.elastic import save_elastic
-from wsn.export.formats import FORMATS, Export, Source, check_formats
-from wsn.export.plain import file_size
-from wsn.images import at_resolution
+from wsn.deploy.elastic import save_elastic
+from wsn.deploy.formats import FORMATS, Export, Source, check_formats
+from wsn.deploy.plain import file_size
+from wsn.evaluation.evaluate import Candidate, row
+from wsn.evaluation.quality import quality_of
 from wsn.logging.console import quiet
 from wsn.logging.progress import progress_bar
-from wsn.losses import counted
-from wsn.narrow import detach_tree, shallow_tree
-from wsn.quality import quality_of
 from wsn.run.evaluator import Evaluator
-from wsn.run.folder import read_config
-from wsn.run.known import subnet_specs
-from wsn.subnet import Subnet
+from wsn.run.run import Run, run_of
+from wsn.space import Subnet
+from wsn.supernet.images import at_resolution
+from wsn.supernet.leaves import detach_tree, shallow_tree
 
 Row = dict[str, Any]
 ELASTIC = "elastic"
 
 
-def export_run(cfg: DictConfig) -> Path:
+def export_run(cfg: DictConfig, run: Run | None = None) -> Path:
     """Export what ``cfg.subnet`` names of the run ``cfg.run``, in each format of ``cfg.format``.
 
     BN statistics are calibrated first. Every file is read back and its accuracy measured beside the supernet's.
 
     Args:
         cfg: as conf/export.yaml.
+        run: the run, where it is open already.
 
     Returns:
         the folder, with ``index.json`` and ``README.md``.
@@ -49,16 +49,17 @@ def export_run(cfg: DictConfig) -> Path:
     quiet()
     formats = [cfg.format] if isinstance(cfg.format, str) else list(cfg.format)
     check_formats(formats, [ELASTIC])
-    specs = subnet_specs(cfg.run, plain(cfg.subnet), cfg.search_name)
-    evaluator = Evaluator(cfg.run, cfg.split, True, data=cfg.data)
-    net = evaluator.net
-    subnets = [net.space.find(spec) for spec in specs]
-    folder = Path(cfg.out or Path(cfg.run) / "export" / _name(cfg.subnet, subnets))
-    rows = evaluator.rows(subnets)
+    run = run or run_of(cfg)
+    subnets = run.find_all(to_python(cfg.subnet), cfg.search_name)
+    net, evaluator = run.net, Evaluator(run, cfg.split)
+    folder = Path(cfg.out or run.folder / "export" / _name(cfg.subnet, subnets))
     latency = Latency(**cfg.latency)
-    views = calibrated_views(net, subnets, evaluator.calibration(), evaluator.channels_last)
-    for r, subnet in zip(rows, subnets):
-        r["latency_ms"] = latency(net, subnet)
+    views = evaluator.views(subnets)
+    found = evaluator.measure(views, subnets)
+    rows = [
+        {**row(net, Candidate("export", subnet), metrics, split=cfg.split), "latency_ms": latency(net, subnet)}
+        for subnet, metrics in zip(subnets, found)
+    ]
     exports: list[Row] = []
     files = [name for name in formats if name != ELASTIC]
     with progress_bar(len(subnets) * len(files), "Exporting") as advance:
@@ -69,29 +70,28 @@ def export_run(cfg: DictConfig) -> Path:
                 exports.append(_measured(evaluator, subnet, export, name, r, folder))
                 advance()
     if ELASTIC in formats:
-        path = save_elastic(net, views, rows, read_config(cfg.run), folder / ELASTIC)
+        path = save_elastic(net, views, rows, run.config, folder / ELASTIC)
         exports.append({"id": f"{len(rows)} subnets", "format": ELASTIC, "path": ELASTIC, "bytes": file_size(path)})
     card = model_card(cfg, rows, exports, latency.hardware())
-    index = {"subnets": rows, "exports": exports, "hardware": latency.hardware()}
+    index = {**stamp(), "subnets": rows, "exports": exports, "hardware": latency.hardware()}
     (folder / "index.json").write_text(json.dumps(index, indent=1))
     (folder / "README.md").write_text(card)
     print(card)
     rank_zero_info(f"Written: {folder}")
-    _log(cfg.run, folder, rows)
+    _log(run, folder, rows)
     return folder
 
 
-def _log(run: str | Path, folder: Path, rows: Sequence[Row]) -> None:
+def _log(run: Run, folder: Path, rows: Sequence[Row]) -> None:
     """Log what was written to W&B, where the run was logged; what is written stays where that cannot be done."""
-    saved = read_config(run)
-    if not saved.logger.get("wandb"):
+    if not run.config.logger.get("wandb"):
         return
     import wandb
 
     from wsn.logging.wandb import log_export
 
     try:
-        log_export(saved, run, folder, rows)
+        log_export(run.config, run.folder, folder, rows)
     except wandb.Error as error:
         rank_zero_warn(f"Not logged to W&B: {error}. The files are whole; WANDB_MODE=offline export.py ... logs later")
 
@@ -128,7 +128,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 def _source(evaluator: Evaluator, subnet: Subnet, view: nn.Module, about: Row) -> Source:
     """Return the network with tensors of its own, and real inputs."""
     network = detach_tree(shallow_tree(view))
-    if evaluator.net.in_chans:
+    if evaluator.net.inputs == "images":
         examples = [at_resolution(x, subnet).contiguous() for x in evaluator.calibration()[:4]]
     else:
         examples = [inputs[:4] for inputs, _ in islice(evaluator.batches(), 2)]
@@ -145,7 +145,7 @@ def _measured(evaluator: Evaluator, subnet: Subnet, export: Export, name: str, r
     metrics = evaluator.data.metrics()
     run: Callable[[Tensor], Tensor] = export.run
     for inputs, labels in evaluator.batches():
-        metrics.update(*counted(run(at_resolution(inputs, subnet)), labels))
+        metrics.update(run(at_resolution(inputs, subnet)), labels)
     measured = metrics.results()
     path = export.path.relative_to(folder)
     found = {"id": subnet.id, "format": name, "path": str(path), "bytes": file_size(export.path)}

@@ -1,15 +1,15 @@
 """Starting a run from a subnet of another one."""
 
-from pathlib import Path
+import json
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from wsn.config import plain
+from wsn.config import to_python
 from wsn.errors import WsnError
 from wsn.run.folder import read_config
-from wsn.run.known import subnet_specs
+from wsn.run.known import RULES, check_spec, known_archs
 
 
 def adopt_run(cfg: DictConfig) -> DictConfig:
@@ -38,14 +38,26 @@ def adopt_run(cfg: DictConfig) -> DictConfig:
         cfg[group] = adopted
     cfg.channels_last = saved.channels_last
     cfg.method.of = saved.method
-    (cfg.subnet,) = subnet_specs(cfg.run, plain(cfg.subnet))[:1]
+    cfg.subnet = _subnet(cfg.run, to_python(cfg.subnet))
     return cfg
+
+
+def _subnet(run: str, spec: Any) -> str:
+    """Return the choices of the subnet that is meant, as JSON; torch is imported for a rule alone."""
+    if not isinstance(spec, str):
+        return json.dumps(spec)
+    check_spec(spec)
+    if spec.partition("@")[0] in RULES:
+        from wsn.run.run import Run
+
+        return Run(run).find(spec).to_json()
+    return known_archs(run, spec)[0]
 
 
 def load_start(cfg: DictConfig, module: Any) -> None:
     """Load the weights of the subnet that a run starts from."""
-    from wsn.run.load import load_supernet
+    from wsn.run.run import Run
 
-    net = load_supernet(Path(cfg.run))
+    net = Run(cfg.run).net
     subnet = net.space.find(cfg.subnet)
     module.supernet.model.load_state_dict(net.extract(subnet).state_dict())

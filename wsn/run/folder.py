@@ -8,19 +8,36 @@ from hydra.types import RunMode
 from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from wsn.config import rename_keys
-from wsn.errors import WsnError
+from wsn.config.moved import check_format, migrate, stamp
+from wsn.errors import WsnError, listed
+from wsn.evaluation.quality import read_quality
 from wsn.files import write_atomically
+from wsn.space import SearchSpace
 
-CONFIG = "config.yaml"
-
-
-def checkpoint_of(folder: str | Path) -> Path:
-    """Return the path of a run's checkpoint."""
-    return Path(folder) / "checkpoints" / "last.ckpt"
+CONFIG, SPACE = "config.yaml", "space.json"
+WHICH = ("last", "best")
 
 
-def open_run(cfg: DictConfig) -> tuple[DictConfig, Path]:
+def checkpoint_of(folder: str | Path, which: str | Path = "last") -> Path:
+    """Return the path of a run's checkpoint.
+
+    Args:
+        folder: the run folder.
+        which: ``last``, ``best`` (on held-out data, see :class:`wsn.callbacks.checkpoint.StepCheckpoint`), or a path.
+
+    Raises:
+        WsnError: a path that does not exist, or a run that has no best checkpoint.
+    """
+    if which == "last":
+        return Path(folder) / "checkpoints" / "last.ckpt"
+    path = Path(folder) / "checkpoints" / "best.ckpt" if which == "best" else Path(which)
+    if not path.is_file():
+        have = sorted(p.stem for p in (Path(folder) / "checkpoints").glob("*.ckpt"))
+        raise WsnError(f"checkpoint={which}: there is no file {path}. {folder} has {listed(have) or 'no checkpoint'}")
+    return path
+
+
+def begin_run(cfg: DictConfig) -> tuple[DictConfig, Path]:
     """Return the config and folder of a new run, or of the one that ``resume`` names.
 
     A resumed run uses the config of its folder; overrides of single values beside ``resume=`` are applied to it.
@@ -63,21 +80,35 @@ def read_config(folder: str | Path) -> DictConfig:
     except FileNotFoundError:
         raise WsnError(f"{folder} is not a run folder: it has no {CONFIG}") from None
     assert isinstance(cfg, DictConfig)
-    cfg = rename_keys(cfg)
+    check_format(cfg, folder / CONFIG)
+    cfg = migrate(cfg)
+    read_quality(folder)
     old = OmegaConf.select(cfg, "paths.run_dir")
     return cfg if old is None else OmegaConf.create(_moved(OmegaConf.to_container(cfg), str(old), str(folder)))
 
 
 @rank_zero_only
-def save_config(cfg: DictConfig, folder: Path) -> None:
-    """Write the resolved config into the run folder, which is made; by the first process only."""
+def save_config(cfg: DictConfig, space: SearchSpace, folder: Path) -> None:
+    """Write the resolved config and the space into the run folder, which is made; by the first process only."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / CONFIG, OmegaConf.to_yaml(cfg))
+        write_atomically(folder / SPACE, space.to_json())
+        values: Any = OmegaConf.to_container(cfg)
+        write_atomically(folder / CONFIG, OmegaConf.to_yaml({**values, **stamp()}))
     except OSError as error:
         raise WsnError(
             f"Cannot write the run folder {folder}: {error.strerror}. Choose another with paths.output_dir=/path"
         ) from error
+
+
+def read_space(folder: str | Path) -> SearchSpace | None:
+    """Read the space of a folder; None where a run of before 0.2 has not written it.
+
+    Raises:
+        WsnError: the file is damaged.
+    """
+    path = Path(folder) / SPACE
+    return SearchSpace.from_json(path.read_text()) if path.exists() else None
 
 
 def _moved(node: Any, old: str, new: str) -> Any:

@@ -68,9 +68,9 @@ def build_table(options: dict[str, Any]) -> Path:
 
         return _save(read_measured(Path(options["measured"]), options["name"]), options, options["name"])
     from wsn.cost_models.table import parts_of_space
-    from wsn.run.load import load_supernet
+    from wsn.run.run import Run
 
-    net = load_supernet(options["run"])
+    net = Run(options["run"]).net
     parts = parts_of_space(net)
     return (_export if options["export"] else _measure)(net, parts, options)
 
@@ -88,9 +88,9 @@ def _export(net: Any, parts: list, options: dict[str, Any]) -> Path:
 
 def _measure(net: Any, parts: list, options: dict[str, Any]) -> Path:
     from wsn.cost_models.latency import Latency
+    from wsn.cost_models.runtimes import Device
     from wsn.cost_models.table import LatencyTable
     from wsn.logging.progress import progress_bar
-    from wsn.runtimes import Device
 
     device = Device(options["device"], options["threads"], options["runtime"], options["channels_last"])
     table, batch = LatencyTable(), options["batch"]

@@ -11,15 +11,14 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from wsn.cost import cost
+from wsn.backbones.factory import create_supernet
+from wsn.backbones.hugging_face import load_tokenizer
+from wsn.cost_models.macs import cost
 from wsn.errors import WsnError
-from wsn.factory import create_supernet
-from wsn.hugging_face import load_tokenizer
-from wsn.rows import write_csv
-from wsn.run.folder import CONFIG, read_config
-from wsn.run.known import subnet_specs
-from wsn.run.load import load_supernet
-from wsn.subnet import Subnet
+from wsn.files import write_csv
+from wsn.run.folder import CONFIG
+from wsn.run.run import Run
+from wsn.space import Subnet
 from wsn.supernet import Supernet
 
 
@@ -122,18 +121,19 @@ def evaluate_subnets(
     """
     if not (Path(model) / CONFIG).exists():
         net, tokenizer = create_supernet("llama", model_dir=model), load_tokenizer(model)
-        return list(_rows(net, [subnet or "largest"], tokenizer, tasks, include, limit))
-    cfg = read_config(model)
+        return list(_rows(net, [net.space.find(subnet or "largest")], tokenizer, tasks, include, limit))
+    run = Run(model)
+    cfg = run.config
     if OmegaConf.select(cfg, "data.tokenizer") in (None, "bytes"):
         raise WsnError(f"lm-eval needs the run of a language model with a tokenizer; {model} has data.tokenizer: bytes")
-    specs = subnet_specs(model, subnet or "front")
-    rows = list(_rows(load_supernet(model, cfg), specs, load_tokenizer(cfg.data.tokenizer), tasks, include, limit))
+    subnets = run.find_all(subnet or "front")
+    rows = list(_rows(run.net, subnets, load_tokenizer(cfg.data.tokenizer), tasks, include, limit))
     write_csv(Path(model) / "lm_eval.csv", rows)
     return rows
 
 
-def _rows(net: Supernet, specs: Sequence[str], tokenizer: Any, *args: Any) -> Iterator[dict[str, Any]]:
-    for found in map(net.space.find, specs):
+def _rows(net: Supernet, subnets: Sequence[Subnet], tokenizer: Any, *args: Any) -> Iterator[dict[str, Any]]:
+    for found in subnets:
         results = evaluate_tasks(net.extract(found), tokenizer, *args)
         values = {f"{task}/{metric}": value for task, metrics in results.items() for metric, value in metrics.items()}
         yield {"id": found.id, "params": cost(net, found).params, **values}

@@ -11,27 +11,28 @@ from typing import Any
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from omegaconf import DictConfig, OmegaConf
 
-from wsn.config import build, build_group, plain
+from wsn.config import build, build_group, to_python
 from wsn.cost_models.base import CostModel
 from wsn.errors import WsnError, listed
+from wsn.evaluation.pareto import Front
+from wsn.evaluation.quality import DIRECTIONS, quality_of_metrics, worst_of
 from wsn.logging.console import quiet
 from wsn.logging.plots import MACS, Axis, plot_front
 from wsn.logging.progress import progress_bar
 from wsn.logging.results import print_results
-from wsn.pareto import Front
-from wsn.quality import DIRECTIONS, quality_of_metrics
 from wsn.run.evaluator import Evaluator, Workers
 from wsn.run.folder import CONFIG
+from wsn.run.run import Run, run_of
 from wsn.search.constraint import Constraint
 from wsn.search.problem import Problem, Row, Spent, check_objectives
 from wsn.search.store import RowFile
-from wsn.subnet import Subnet
+from wsn.space import Subnet
 
 # What does not change which subnets a search comes to.
 _FREE = ("run", "evaluations", "group", "workers", "name", "paths", "data")
 
 
-def search_run(cfg: DictConfig) -> Front:
+def search_run(cfg: DictConfig, run: Run | None = None) -> Front:
     """Search the run ``cfg.run``; results are in ``<run>/search/<name>``, where the same command goes on.
 
     Every evaluation is appended to ``evaluations.csv`` as soon as it is known; ``front.json`` and ``front.png`` are
@@ -39,6 +40,7 @@ def search_run(cfg: DictConfig) -> Front:
 
     Args:
         cfg: as conf/search.yaml.
+        run: the run, where it is open already.
 
     Returns:
         the front within the constraints.
@@ -48,16 +50,16 @@ def search_run(cfg: DictConfig) -> Front:
     """
     quiet()
     folder = search_folder(cfg)
-    evaluator = Evaluator(cfg.run, cfg.split, cfg.calibrate, cfg.group, cfg.data)
+    evaluator = Evaluator(run or run_of(cfg), cfg.split, cfg.calibrate, cfg.group)
     costs = {name: build(node) for name, node in cfg.cost.items()}
     rows = RowFile(folder / "evaluations.csv")
     known = [(evaluator.net.space.find(r["arch"]), r) for r in rows.rows]
     problem = Problem(
         evaluator.net.space,
-        evaluator if not cfg.workers else Workers(evaluator, cfg),
+        evaluator if not cfg.workers else Workers(evaluator, cfg.workers),
         _cost_functions(costs, evaluator.net, folder),
         _objectives(cfg, costs, evaluator.metric_names),
-        Constraint.parse_all(plain(cfg.constraints)),
+        Constraint.parse_all(to_python(cfg.constraints)),
         cfg.evaluations,
         cfg.seed,
         known,
@@ -80,6 +82,8 @@ def search_run(cfg: DictConfig) -> Front:
 def search_folder(cfg: DictConfig) -> Path:
     """Return the folder of a search: its name, or its strategy and a digest of its settings."""
     settings = {key: value for key, value in cfg.items() if key not in _FREE}
+    if settings["checkpoint"] == "last":
+        del settings["checkpoint"]
     text = OmegaConf.to_yaml(OmegaConf.create(settings), sort_keys=True)
     name = cfg.name or f"{cfg.search.name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
     return Path(cfg.run) / "search" / name
@@ -106,11 +110,7 @@ def _run(problem: Problem, strategy: Any, rows: RowFile, name: str) -> None:
 def _reference(problem: Problem) -> dict[str, float]:
     """Return the worst values that count: the largest subnet's costs, and knowing nothing."""
     largest = problem.cost(problem.space.max())
-    worst = {"bits_per_byte": 8.0, "perplexity": 1e4, "loss": 10.0}
-    return {
-        key: largest[key] if key in largest else (worst.get(key, 1.0) if direction == "min" else 0.0)
-        for key, direction in problem.objectives.items()
-    }
+    return {key: largest[key] if key in largest else worst_of(key) for key in problem.objectives}
 
 
 def _box(reference: dict[str, float]) -> float:
@@ -125,7 +125,7 @@ def _objectives(cfg: DictConfig, costs: dict[str, CostModel], metrics: Sequence[
     if cfg.objectives is None:
         quality = quality_of_metrics(metrics)
         return {next(iter(costs)): "min", quality.key: quality.direction}
-    wanted = plain(cfg.objectives)
+    wanted = to_python(cfg.objectives)
     # names alone: costs are minimised, metrics have a direction
     found = wanted if isinstance(wanted, dict) else {key: DIRECTIONS.get(key, "min") for key in wanted}
     return dict(sorted(found.items(), key=lambda item: item[0] in metrics))  # the last one is a metric

@@ -148,7 +148,7 @@ def read_record(job: Path) -> dict[str, Any] | None:
 
 def write_index(folder: Path) -> Mapping[str, dict[str, Any]]:
     """Write ``sweep.csv``, a row per job: status, overrides, seconds, metrics, error; return name → record."""
-    from wsn.rows import write_csv
+    from wsn.files import write_csv
 
     found = {path.parent.name: read_record(path.parent) for path in sorted(folder.glob(f"*/{RECORD}"))}
     records = {name: record for name, record in found.items() if record is not None}

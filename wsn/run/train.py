@@ -11,13 +11,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from wsn.callbacks.checkpoint import AtomicCheckpointIO, load_checkpoint
 from wsn.callbacks.pareto_logging import ParetoLogging
+from wsn.callbacks.progressive_shrinking import ProgressiveShrinking
 from wsn.config import build, build_data, build_group
+from wsn.data.base import DataModule
 from wsn.logging.console import quiet
 from wsn.module import SupernetModule
 from wsn.run.budget import images_for
 from wsn.run.devices import own_gpu
 from wsn.run.finetune import load_start
-from wsn.run.folder import checkpoint_of, open_run, save_config
+from wsn.run.folder import begin_run, checkpoint_of, read_space, save_config
 from wsn.schedule import total_epochs
 
 
@@ -30,20 +32,21 @@ def train(cfg: DictConfig) -> dict[str, float]:
     Raises:
         WsnError: what a user can mend; see the message.
     """
-    cfg, folder = open_run(cfg)
+    cfg, folder = begin_run(cfg)
     checkpoint, batches = _checkpoint(cfg)
     quiet()
     torch.set_float32_matmul_precision("high")
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg.data)
-    module = make_module(cfg)
+    module = make_module(cfg, data)
     if cfg.get("run") and not cfg.resume:
         load_start(cfg, module)
     if cfg.budget_gmacs and not cfg.resume:
         _keep_to_budget(cfg, module, data)
-    save_config(cfg, folder)
+    save_config(cfg, module.supernet.space, folder)
     pareto = ParetoLogging(folder, cfg)
-    callbacks = [build(node) for node in cfg.callbacks.values() if node is not None]
+    own = [build(node) for node in cfg.callbacks.values() if node is not None]
+    callbacks = [ProgressiveShrinking(), *module.method.callbacks.values(), *own]
     loggers = [build(node) for node in cfg.logger.values() if node is not None]
     for logger in loggers:
         if checkpoint and hasattr(logger, "resume_from"):
@@ -61,10 +64,20 @@ def train(cfg: DictConfig) -> dict[str, float]:
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
-def make_module(cfg: DictConfig) -> SupernetModule:
-    """Make the LightningModule of a config: supernet, sampler, method, optimizer and schedule."""
+def make_module(cfg: DictConfig, data: DataModule | None = None) -> SupernetModule:
+    """Make the LightningModule of a config: supernet, sampler, method, optimizer and schedule.
+
+    Args:
+        cfg: as conf/train.yaml; ``resume`` says that training has begun, ``run`` which run it starts from.
+        data: what a method looks at before training; None: it is made by the config.
+    """
     method = build(cfg.method)
-    net = method.prepare(build_group(cfg.backbone))
+    start = cfg.resume or cfg.get("run")
+    net = method.prepare(build_group(cfg.backbone), read_space(start) if start else None)
+    if not start:
+        if method.init is not None and not cfg.backbone.get("pretrained"):
+            method.init(net)
+        method.begin(net, data or build_data(cfg.data))
     sampler = build(cfg.sampler, space=net.space, seed=cfg.seed)
     return SupernetModule(
         supernet=net,
@@ -73,13 +86,11 @@ def make_module(cfg: DictConfig) -> SupernetModule:
         optimizer=build(cfg.optim.optimizer),
         curve=build(cfg.scheduler.curve),
         warmup_from=cfg.scheduler.warmup_from,
-        lr_scale=cfg.optim.lr_scale,
         weight_decay=cfg.optim.weight_decay,
         clip_norm=cfg.optim.clip_norm,
         clip_value=cfg.optim.clip_value,
         accumulate=cfg.optim.accumulate,
         channels_last=cfg.channels_last,
-        init=not (cfg.backbone.get("pretrained") or cfg.resume),
     )
 
 

@@ -5,10 +5,9 @@ from typing import Literal
 
 from wsn.errors import WsnError
 from wsn.samplers.balanced import BalancedSampler
-from wsn.samplers.base import Score
+from wsn.samplers.base import SubnetScore
 from wsn.samplers.conditional import CostConditional
-from wsn.space import SearchSpace
-from wsn.subnet import Subnet
+from wsn.space import SearchSpace, Subnet
 
 
 class AttentiveSampler(BalancedSampler):
@@ -42,7 +41,7 @@ class AttentiveSampler(BalancedSampler):
         """Return the space's own distribution over costs."""
         return table.prior
 
-    def draw(self, rng: Random, space: SearchSpace, score: Score | None) -> Subnet:
+    def draw(self, rng: Random, space: SearchSpace, score: SubnetScore | None) -> Subnet:
         """Return the best or worst candidate; the first one where nothing can score them."""
         table = self.table(space)
         wanted = rng.choices(table.bins, self.probabilities(table))[0]

@@ -3,10 +3,9 @@
 from random import Random
 
 from wsn.errors import WsnError
-from wsn.samplers.base import Sampler, Score
+from wsn.samplers.base import Sampler, SubnetScore
 from wsn.samplers.conditional import CostConditional
-from wsn.space import SearchSpace
-from wsn.subnet import Subnet
+from wsn.space import SearchSpace, Subnet
 from wsn.supernet import Supernet
 
 
@@ -50,7 +49,7 @@ class BalancedSampler(Sampler):
         """Return the probability of each of ``table.bins``."""
         return [1 / len(table.bins)] * len(table.bins)
 
-    def draw(self, rng: Random, space: SearchSpace, score: Score | None) -> Subnet:
+    def draw(self, rng: Random, space: SearchSpace, score: SubnetScore | None) -> Subnet:
         """Return a subnet of a drawn cost."""
         table = self.table(space)
         return table.draw(rng, rng.choices(table.bins, self.probabilities(table))[0])

@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 
 from wsn.errors import WsnError, listed
 from wsn.schedule import Phase
-from wsn.space import SearchSpace
-from wsn.subnet import Subnet
+from wsn.space import SearchSpace, Subnet
 from wsn.supernet import Supernet
 
-Score = Callable[[Subnet], float]
+SubnetScore = Callable[[Subnet], float]
 """Label loss of a subnet on the batch of this step, without gradient and dropout."""
 
 
@@ -26,7 +25,8 @@ class Sampler:
     """Draws the subnets of each optimizer step.
 
     ``roles`` lists the step's subnets in order: ``max`` is the largest of the space, ``min`` the smallest, and every
-    other role is drawn. The sandwich rule is ``[max, random, random, min]``. A subclass writes :meth:`draw`.
+    other role is drawn. The sandwich rule is ``[max, random, random, min]``. Each phase of training says its own, see
+    :meth:`enter`. A subclass writes :meth:`draw`.
 
     A draw depends only on (seed, step, slot) and on what the feedback hooks told, which is in the checkpoint: equal
     on all ranks, exact after a resume, and the global random state (augmentation) is left alone.
@@ -34,7 +34,7 @@ class Sampler:
     Args:
         space: the search space; :meth:`enter` restricts it for a phase.
         seed: of the run.
-        roles: of the subnets of a step, in order.
+        roles: of the subnets of a step, in order, until a phase is entered.
         shared: dimensions that all subnets of one step share (OFA trains each batch at one resolution).
 
     Raises:
@@ -43,6 +43,8 @@ class Sampler:
 
     per_micro_batch = False
     """Whether each of the batches that are accumulated for a step has subnets of its own."""
+    one_role = False
+    """Whether all subnets of a step have the same role: which they are, the sampler says."""
 
     def __init__(
         self,
@@ -53,14 +55,14 @@ class Sampler:
     ):
         self.full_space = self.space = space
         self.seed = seed
-        self.roles = self._default_roles = _checked_roles("sampler.roles", roles)
+        self.roles = self._checked(roles)
         network = [d.name for d in space.dimensions.values() if d.scope == "network"]
         bad = [name for name in shared if name in space.dimensions and name not in network]
         if bad:
             raise WsnError(f"sampler.shared: {listed(bad)} is not of the whole network; allowed: {listed(network)}")
         self.shared = tuple(name for name in shared if name in space.dimensions)
 
-    def sample(self, step: int, micro_batch: int = 0, score: Score | None = None) -> list[Draw]:
+    def sample(self, step: int, micro_batch: int = 0, score: SubnetScore | None = None) -> list[Draw]:
         """Return the subnets of optimizer step ``step`` in the order in which they are trained.
 
         Args:
@@ -77,14 +79,24 @@ class Sampler:
             draws.append(Draw(subnet, role))
         return draws
 
-    def draw(self, rng: Random, space: SearchSpace, score: Score | None) -> Subnet:
+    def draw(self, rng: Random, space: SearchSpace, score: SubnetScore | None) -> Subnet:
         """Return one drawn subnet of ``space``: this step's space, shared dimensions fixed."""
         raise NotImplementedError
 
     def enter(self, phase: Phase) -> None:
         """Draw as ``phase`` says from now on: from its choices, with its roles."""
         self.space = self.full_space.restrict(**phase.choices)
-        self.roles = _checked_roles(f"phase {phase.name!r}, roles", phase.roles or self._default_roles)
+        self.roles = self._checked(phase.roles)
+
+    def _checked(self, roles: Sequence[str]) -> tuple[str, ...]:
+        if isinstance(roles, str) or not roles or not all(isinstance(role, str) for role in roles):
+            raise WsnError(f"roles must be a list of at least one role, such as [max,random,min]. Received {roles!r}")
+        if self.one_role and len(set(roles)) != 1:
+            raise WsnError(
+                f"{type(self).__name__} gives all subnets of a step one role. Received roles={list(roles)}; set "
+                f"method.phases.NAME.roles=[{roles[0]}], or take another sampler"
+            )
+        return tuple(roles)
 
     def rng(self, step: int, slot: int) -> Random:
         """Return the private generator of one slot of one step."""
@@ -119,9 +131,3 @@ class Sampler:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the state back."""
-
-
-def _checked_roles(key: str, roles: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(roles, str) or not roles or not all(isinstance(role, str) for role in roles):
-        raise WsnError(f"{key} must be a list of at least one role, e.g. [max,random,random,min]. Received {roles!r}")
-    return tuple(roles)

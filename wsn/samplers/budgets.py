@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wsn.errors import WsnError, listed
-from wsn.samplers.base import Draw, Score
+from wsn.samplers.base import Draw, SubnetScore
 from wsn.samplers.uniform import UniformSampler
 from wsn.schedule import Phase
 
@@ -31,8 +31,8 @@ class BudgetSampler(UniformSampler):
     Source: Nemotron-Elastic, Taghibakhshi et al. 2025, arXiv:2511.16664 (probabilities by phase); ``full``, the
     released code of Megatron-LM (``original_model_sample_prob``).
 
-    >>> from wsn.dimension import Dimension
-    >>> from wsn.space import SearchSpace
+    >>> from wsn.space.dimension import Dimension
+    >>> from wsn.space.search_space import SearchSpace
     >>> space = SearchSpace([Dimension("ffn", [8, 16])])
     >>> BudgetSampler(space, roles=["budget"], budgets=[0.5]).sample(0)
     [Draw(subnet=Subnet(ffn=16), role='budget_0.5')]
@@ -67,7 +67,7 @@ class BudgetSampler(UniformSampler):
         super().enter(phase)
         self.now = self.probabilities.get(phase.name)
 
-    def sample(self, step: int, micro_batch: int = 0, score: Score | None = None) -> list[Draw]:
+    def sample(self, step: int, micro_batch: int = 0, score: SubnetScore | None = None) -> list[Draw]:
         """Return the draws of one micro-batch; a budget's subnet is the largest, whose choices the router weights."""
         first = micro_batch * len(self.roles)
         draws = super().sample(step, micro_batch, score)

@@ -2,9 +2,8 @@
 
 from random import Random
 
-from wsn.samplers.base import Sampler, Score
-from wsn.space import SearchSpace
-from wsn.subnet import Subnet
+from wsn.samplers.base import Sampler, SubnetScore
+from wsn.space import SearchSpace, Subnet
 
 
 class CompoundSampler(Sampler):
@@ -26,16 +25,18 @@ class CompoundSampler(Sampler):
         super().__init__(*args, **kwargs)
         self.free = tuple(free)
 
-    def draw(self, rng: Random, space: SearchSpace, score: Score | None) -> Subnet:
+    def draw(self, rng: Random, space: SearchSpace, score: SubnetScore | None) -> Subnet:
         """Return a subnet whose stages each have one level."""
         followers = {n: d for n, d in space.dimensions.items() if d.scope != "network" and n not in self.free}
         levels = max((len(c) for d in followers.values() for c in d.choices), default=1)
         stages = max(1, len(space.stages))
         level = [rng.randrange(levels) / max(levels - 1, 1) for _ in range(stages)]
         stage_of = [stage for stage, blocks in enumerate(space.stages) for _ in range(blocks)]
-        values = {n: [rng.choice(c) for c in d.choices] for n, d in space.dimensions.items() if n not in space.coupled}
+        values = {
+            n: [rng.choice(c) for c in d.choices] for n, d in space.dimensions.items() if n not in space.followers
+        }
         for n, d in followers.items():
-            if n in space.coupled:
+            if n in space.followers:
                 continue
             at = stage_of if d.scope == "block" else [min(max(i - d.offset, 0), stages - 1) for i in range(len(d))]
             values[n] = [c[round(level[stage] * (len(c) - 1))] for stage, c in zip(at, d.choices)]

@@ -3,10 +3,9 @@
 from bisect import bisect_right
 from random import Random
 
-from wsn.cost import cost
+from wsn.cost_models.macs import cost
 from wsn.errors import WsnError
-from wsn.space import SearchSpace
-from wsn.subnet import Subnet
+from wsn.space import SearchSpace, Subnet
 from wsn.supernet import Supernet
 
 
@@ -81,7 +80,7 @@ class CostConditional:
             members = self._members[wanted]
             table = {}
             for name, dim in self.space.dimensions.items():
-                if name in self.space.coupled:
+                if name in self.space.followers:
                     continue
                 values = [s[name] if dim.scope != "network" else (s[name],) for s in members]
                 table[name] = [

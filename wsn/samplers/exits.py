@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from wsn.errors import WsnError, listed
-from wsn.samplers.base import Draw, Sampler, Score
-from wsn.space import SearchSpace
-from wsn.subnet import Subnet
+from wsn.samplers.base import Draw, Sampler, SubnetScore
+from wsn.space import SearchSpace, Subnet
 
 
 class ExitSampler(Sampler):
@@ -20,10 +19,10 @@ class ExitSampler(Sampler):
     Source: Sorted LLaMA, Kavehzadeh et al. 2023, arXiv:2309.08968, §3 (8 depths: 12, 16, ... 40 of 40 layers).
     """
 
+    one_role = True
+
     def __init__(self, *args: Any, exits: Sequence[int] | None = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        if len(set(self.roles)) != 1:
-            raise WsnError(f"sampler=exits gives all subnets one role. Received roles={list(self.roles)}")
         if len(self.full_space.stages) != 1:
             raise WsnError(
                 "sampler=exits needs a network of equal layers: a transformer. Take another sampler or backbone"
@@ -34,14 +33,14 @@ class ExitSampler(Sampler):
         if bad:
             raise WsnError(f"sampler.exits: this space has the depths {listed(allowed)}. Received {bad[0]}")
 
-    def sample(self, step: int, micro_batch: int = 0, score: Score | None = None) -> list[Draw]:
+    def sample(self, step: int, micro_batch: int = 0, score: SubnetScore | None = None) -> list[Draw]:
         """Return the subnet of each exit."""
         return [Draw(first_layers(self.space, n), self.roles[0]) for n in self.exits]
 
 
 def depths_of(space: SearchSpace) -> list[int]:
     """Return the numbers of first layers that a space of equal layers allows."""
-    if "layers" not in space.coupled and "layers" in space.dimensions:
+    if "layers" not in space.followers and "layers" in space.dimensions:
         flags = space.dimensions["layers"].choices
         return [n for n in range(1, len(flags) + 1) if all((i < n) in c for i, c in enumerate(flags))]
     if "depth" not in space.dimensions:

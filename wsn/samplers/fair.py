@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
-from wsn.dimension import Choice
 from wsn.errors import WsnError, listed
-from wsn.samplers.base import Draw, Sampler, Score
-from wsn.space import SearchSpace
+from wsn.samplers.base import Draw, Sampler, SubnetScore
+from wsn.space import Choice, SearchSpace
 
 MOST = 12  # subnets of a step
 
@@ -27,10 +26,10 @@ class FairSampler(Sampler):
         WsnError: numbers of choices whose least common multiple is above 12.
     """
 
+    one_role = True
+
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        if len(set(self.roles)) != 1:
-            raise WsnError(f"sampler=fair draws subnets of one role. Received roles={list(self.roles)}")
         self.count = fair_count(self.space, self.shared)
 
     def enter(self, phase) -> None:
@@ -38,12 +37,12 @@ class FairSampler(Sampler):
         super().enter(phase)
         self.count = fair_count(self.space, self.shared)
 
-    def sample(self, step: int, micro_batch: int = 0, score: Score | None = None) -> list[Draw]:
+    def sample(self, step: int, micro_batch: int = 0, score: SubnetScore | None = None) -> list[Draw]:
         """Return one subnet per choice: at every position a permutation of the choices, repeated."""
         space = self.space_of(step)
         rng = self.rng(step, 0)
         orders = {
-            n: [self._order(rng, c) for c in d.choices] for n, d in space.dimensions.items() if n not in space.coupled
+            n: [self._order(rng, c) for c in d.choices] for n, d in space.dimensions.items() if n not in space.followers
         }
         return [
             Draw(space.subnet(**{n: [order[i] for order in o] for n, o in orders.items()}), self.roles[0])

@@ -4,9 +4,8 @@ from random import Random
 from typing import Any
 
 from wsn.errors import WsnError
-from wsn.samplers.base import Draw, Sampler, Score
-from wsn.space import SearchSpace
-from wsn.subnet import Subnet
+from wsn.samplers.base import Draw, Sampler, SubnetScore
+from wsn.space import SearchSpace, Subnet
 
 
 class GranularitySampler(Sampler):
@@ -39,12 +38,12 @@ class GranularitySampler(Sampler):
         values = [[c[min(level, len(c) - 1)] for c in choices] for level in reversed(range(levels))]
         return [space.subnet(**{self.dimension: value if len(choices) > 1 else value[0]}) for value in values]
 
-    def sample(self, step: int, micro_batch: int = 0, score: Score | None = None) -> list[Draw]:
+    def sample(self, step: int, micro_batch: int = 0, score: SubnetScore | None = None) -> list[Draw]:
         """Return the step's subnets."""
         if self.sampling == "all":
             return [Draw(s, self.roles[0]) for s in self.granularities(self.space_of(step))]
         return super().sample(step, micro_batch, score)
 
-    def draw(self, rng: Random, space: SearchSpace, score: Score | None) -> Subnet:
+    def draw(self, rng: Random, space: SearchSpace, score: SubnetScore | None) -> Subnet:
         """Return one granularity, uniformly."""
         return rng.choice(self.granularities(space))

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from wsn.errors import WsnError
-from wsn.samplers.base import Draw, Sampler, Score
-from wsn.space import SearchSpace
-from wsn.subnet import Subnet
+from wsn.samplers.base import Draw, Sampler, SubnetScore
+from wsn.space import SearchSpace, Subnet
 
 
 class ListedSampler(Sampler):
@@ -20,13 +19,13 @@ class ListedSampler(Sampler):
     Source: Slimmable Neural Networks, Yu et al. 2019, arXiv:1812.08928, algorithm 1.
     """
 
+    one_role = True
+
     def __init__(self, *args: Any, subnets: Sequence[Any] | None = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        if len(set(self.roles)) != 1:
-            raise WsnError(f"sampler=listed gives all subnets one role. Received roles={list(self.roles)}")
         self.subnets = listed_subnets(self.full_space, subnets)
 
-    def sample(self, step: int, micro_batch: int = 0, score: Score | None = None) -> list[Draw]:
+    def sample(self, step: int, micro_batch: int = 0, score: SubnetScore | None = None) -> list[Draw]:
         """Return all listed subnets."""
         return [Draw(s, self.roles[0]) for s in self.subnets]
 
@@ -47,7 +46,7 @@ def listed_subnets(space: SearchSpace, subnets: Sequence[Any] | None) -> list[Su
     levels = max(len(c) for d in space.dimensions.values() for c in d.choices)
     named = [
         {n: [c[round(level * (len(c) - 1) / max(levels - 1, 1))] for c in d.choices] for n, d in free}
-        for free in [[(n, d) for n, d in space.dimensions.items() if n not in space.coupled]]
+        for free in [[(n, d) for n, d in space.dimensions.items() if n not in space.followers]]
         for level in reversed(range(levels))
     ]
     return list(dict.fromkeys(space.subnet(**values) for values in named))

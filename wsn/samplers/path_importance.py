@@ -6,11 +6,9 @@ from typing import Any
 
 import torch
 
-from wsn.dimension import Choice
 from wsn.errors import WsnError
-from wsn.samplers.base import Draw, Sampler, Score
-from wsn.space import SearchSpace
-from wsn.subnet import Subnet
+from wsn.samplers.base import Draw, Sampler, SubnetScore
+from wsn.space import Choice, SearchSpace, Subnet
 from wsn.supernet import Supernet
 
 
@@ -46,13 +44,13 @@ class PathImportanceSampler(Sampler):
         """Take the supernet whose gradients count."""
         self.net = net
 
-    def draw(self, rng: Random, space: SearchSpace, score: Score | None) -> Subnet:
+    def draw(self, rng: Random, space: SearchSpace, score: SubnetScore | None) -> Subnet:
         """Return a draw by importance; a uniform one as long as nothing is known."""
         if not self.probabilities:
             return space.sample(rng)
         values = {}
         for n, d in space.dimensions.items():
-            if n not in space.coupled:
+            if n not in space.followers:
                 known = self.probabilities.get(n, {})
                 values[n] = [rng.choices(c, [known.get(v, 1.0) for v in c])[0] for c in d.choices]
         return space.subnet(**values)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from wsn.errors import WsnError
-from wsn.samplers.base import Draw, Sampler, Score
+from wsn.samplers.base import Draw, Sampler, SubnetScore
 from wsn.schedule import Phase
 from wsn.space import SearchSpace
 from wsn.supernet import Supernet
@@ -42,7 +42,7 @@ class PhasedSampler(Sampler):
         self.parts = [make(space=space, seed=seed, roles=roles, shared=shared) for make in (first, second)]
         self.current = 0
 
-    def sample(self, step: int, micro_batch: int = 0, score: Score | None = None) -> list[Draw]:
+    def sample(self, step: int, micro_batch: int = 0, score: SubnetScore | None = None) -> list[Draw]:
         """Return the draws of the sampler whose turn it is."""
         return self.parts[self.current].sample(step, micro_batch, score)
 

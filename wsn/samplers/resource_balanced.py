@@ -4,9 +4,8 @@ from random import Random
 from typing import Any
 
 from wsn.errors import WsnError
-from wsn.samplers.base import Draw, Sampler, Score
-from wsn.space import SearchSpace
-from wsn.subnet import Subnet
+from wsn.samplers.base import Draw, Sampler, SubnetScore
+from wsn.space import SearchSpace, Subnet
 
 
 class ResourceBalancedSampler(Sampler):
@@ -47,16 +46,16 @@ class ResourceBalancedSampler(Sampler):
         """Return the place of the mean between the smallest (0) and the largest choice (1)."""
         return abs(2 * (step % self.period) / self.period - 1)
 
-    def sample(self, step: int, micro_batch: int = 0, score: Score | None = None) -> list[Draw]:
+    def sample(self, step: int, micro_batch: int = 0, score: SubnetScore | None = None) -> list[Draw]:
         """Return the subnets of a step, whose random ones have the step's mean."""
         self._share = self.share(step)
         return super().sample(step, micro_batch, score)
 
-    def draw(self, rng: Random, space: SearchSpace, score: Score | None) -> Subnet:
+    def draw(self, rng: Random, space: SearchSpace, score: SubnetScore | None) -> Subnet:
         """Return a subnet of the step's mean."""
         choices = space.dimensions[self.dimension].choices
         steps_up = [at for at, values in enumerate(choices) for _ in values[1:]]
         taken = rng.sample(steps_up, round(self._share * len(steps_up)))
         drawn = [values[taken.count(at)] for at, values in enumerate(choices)]
-        others = {n: v for n, v in space.sample(rng).items() if n not in space.coupled}
+        others = {n: v for n, v in space.sample(rng).items() if n not in space.followers}
         return space.subnet(**{**others, self.dimension: drawn})

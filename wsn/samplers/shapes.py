@@ -4,9 +4,8 @@ from random import Random
 from typing import Any
 
 from wsn.errors import WsnError
-from wsn.samplers.base import Draw, Sampler, Score
-from wsn.space import SearchSpace
-from wsn.subnet import Subnet
+from wsn.samplers.base import Draw, Sampler, SubnetScore
+from wsn.space import SearchSpace, Subnet
 
 
 class ShapeSampler(Sampler):
@@ -38,7 +37,7 @@ class ShapeSampler(Sampler):
                 f"{self.full_space.describe()}"
             )
 
-    def sample(self, step: int, micro_batch: int = 0, score: Score | None = None) -> list[Draw]:
+    def sample(self, step: int, micro_batch: int = 0, score: SubnetScore | None = None) -> list[Draw]:
         """Return the shapes of one micro-batch."""
         space, widths = self.space_of(step), self._widths(step, micro_batch)
         draws = []
@@ -50,7 +49,7 @@ class ShapeSampler(Sampler):
             draws.append(Draw(subnet, role))
         return draws
 
-    def draw(self, rng: Random, space: SearchSpace, score: Score | None) -> Subnet:
+    def draw(self, rng: Random, space: SearchSpace, score: SubnetScore | None) -> Subnet:
         """Return one shape."""
         return space.subnet(depth=_depth(rng, space), width=rng.choice(space.dimensions["width"].choices[0]))
 

@@ -7,9 +7,8 @@ from random import Random
 from typing import Any
 
 from wsn.errors import WsnError, listed
-from wsn.samplers.base import Sampler, Score
-from wsn.space import SearchSpace
-from wsn.subnet import Subnet
+from wsn.samplers.base import Sampler, SubnetScore
+from wsn.space import SearchSpace, Subnet
 
 
 class SortedSampler(Sampler):
@@ -26,7 +25,7 @@ class SortedSampler(Sampler):
     Source: SortedNet, Valipour et al. 2023, arXiv:2309.00255, §3; its code was not released. Up to 160 sub-models are
     reported: ``levels={depth: 10, expand: 16, kernel: 1}`` makes as many of OFA's space.
 
-    >>> from wsn.dimension import Dimension
+    >>> from wsn.space.dimension import Dimension
     >>> depth, expand = Dimension("depth", [2, 3, 4], 2, "stage"), Dimension("expand", [3, 6], 8, "block")
     >>> space = SearchSpace([depth, expand], stages=[4, 4])
     >>> sampler = SortedSampler(space, levels={"depth": 5})
@@ -55,7 +54,7 @@ class SortedSampler(Sampler):
         """Return the choices of each sub-model, made once for a space."""
         key = tuple(d.choices for d in space.dimensions.values())
         if key not in self._chains:
-            free = [d for n, d in space.dimensions.items() if n not in space.coupled]
+            free = [d for n, d in space.dimensions.items() if n not in space.followers]
             per_dimension = [self._chain(d.name, d.choices) for d in free]
             self._chains[key] = [dict(zip((d.name for d in free), values)) for values in product(*per_dimension)]
         return self._chains[key]
@@ -72,7 +71,7 @@ class SortedSampler(Sampler):
             for level in range(levels)
         ]
 
-    def draw(self, rng: Random, space: SearchSpace, score: Score | None) -> Subnet:
+    def draw(self, rng: Random, space: SearchSpace, score: SubnetScore | None) -> Subnet:
         """Return a random sub-model."""
         return space.subnet(**rng.choice(self.chains(space)))
 

@@ -10,8 +10,7 @@ from wsn.cost_models.base import CostModel
 from wsn.cost_models.counted import Macs, Params, WeightBytes
 from wsn.errors import WsnError
 from wsn.search.constraint import Constraint, check_keys
-from wsn.space import SearchSpace
-from wsn.subnet import Subnet
+from wsn.space import SearchSpace, Subnet
 from wsn.supernet import Supernet
 
 FFN = ("ffn", "mlp_ratio")
@@ -52,7 +51,7 @@ def mix_n_match(net: Supernet, constraints: Sequence[Constraint], costs: Mapping
 def mixtures(space: SearchSpace) -> list[Subnet]:
     """Return the subnets of two adjacent granularities of the FFN, switched at one layer, the largest first.
 
-    >>> from wsn.dimension import Dimension
+    >>> from wsn.space.dimension import Dimension
     >>> space = SearchSpace([Dimension("ffn", [16, 32, 64], 2, "block")], [2])
     >>> [subnet["ffn"] for subnet in mixtures(space)]
     [(64, 64), (32, 64), (32, 32), (16, 32), (16, 16)]
@@ -60,7 +59,7 @@ def mixtures(space: SearchSpace) -> list[Subnet]:
     Raises:
         WsnError: a space without an FFN dimension, or one whose FFNs follow another dimension.
     """
-    name = next((n for n in FFN if n in space.dimensions and n not in space.coupled), None)
+    name = next((n for n in FFN if n in space.dimensions and n not in space.followers), None)
     if name is None or space.dimensions[name].scope != "block":
         raise WsnError(f"subnet=mix chooses the FFN of each layer, which this space does not leave free:\n{space!r}")
     choices = space.dimensions[name].choices
@@ -99,7 +98,7 @@ def sorted_subnet(net: Supernet, rates: Sequence[float]) -> Subnet:
         WsnError: a space that does not leave the layers' heads and FFN free.
     """
     dimensions = {n: net.space.dimensions.get(n) for n in ("heads", "ffn")}
-    if any(d is None or d.scope != "block" or n in net.space.coupled for n, d in dimensions.items()):
+    if any(d is None or d.scope != "block" or n in net.space.followers for n, d in dimensions.items()):
         raise WsnError(f"subnet=sorted prunes heads and FFN of each layer, which this space lacks:\n{net.space!r}")
     values: dict[str, Any] = {
         name: [min(reversed(c), key=lambda v: abs(v - (1 - rate) * c[-1])) for c, rate in zip(d.choices, rates)]  # noqa: B023

@@ -2,7 +2,7 @@
 
 import operator
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,35 @@ class Constraint:
 
     def __str__(self) -> str:
         return f"{self.key}{self.sign}{self.limit:g}"
+
+
+def within(rows: Sequence[Mapping[str, Any]], limits: Sequence[Constraint], where: str, advice: str = "") -> list[Any]:
+    """Return the rows that keep to all limits.
+
+    Args:
+        rows: what is known of subnets, at least one.
+        limits: constraints.
+        where: the option that has them, for the message.
+        advice: the end of the message: what finds other subnets.
+
+    Raises:
+        WsnError: no row does, or none has such a value.
+    """
+    for c in limits:
+        if not any(isinstance(r.get(c.key), int | float) for r in rows):
+            numbers = [k for k, v in rows[0].items() if isinstance(v, int | float) and not isinstance(v, bool)]
+            raise WsnError(f"{where}: these subnets have no {c.key}; they have {listed(numbers)}{_latency(c.key)}")
+    allowed = [r for r in rows if all(c.holds(r) for c in limits)]
+    if not allowed:
+        c = next((c for c in limits if not any(c.holds(r) for r in rows)), limits[0])
+        values = [r[c.key] for r in rows if r.get(c.key) is not None]
+        end, size = (min(values), "smallest") if c.sign == "<=" else (max(values), "largest")
+        raise WsnError(f"{where}: no subnet has {c}; the {size} has {c.key} {end:.6g}. Relax it{advice}")
+    return allowed
+
+
+def _latency(key: str) -> str:
+    return ". Search with cost=[macs,latency] to have latencies" if key == "latency_ms" else ""
 
 
 def check_keys(constraints: Iterable[Constraint], known: Iterable[str], where: str) -> None:

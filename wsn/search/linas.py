@@ -8,7 +8,7 @@ from wsn.search.nsga import NSGA
 from wsn.search.predictors import Predictor, k_fold_report
 from wsn.search.problem import Problem
 from wsn.search.strategies import Strategy, front_members
-from wsn.subnet import Subnet
+from wsn.space import Subnet
 
 
 class PredictorAssisted(Strategy):

@@ -19,7 +19,7 @@ from pymoo.util.ref_dirs import get_reference_directions
 
 from wsn.search.problem import Problem
 from wsn.search.strategies import Strategy
-from wsn.subnet import Subnet
+from wsn.space import Subnet
 
 
 class NSGA(Strategy):

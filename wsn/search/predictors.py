@@ -15,8 +15,7 @@ from sklearn.neural_network import MLPRegressor
 
 from wsn.errors import WsnError, listed
 from wsn.search.ranking import kendall_tau, pairwise_accuracy, sparse_kendall_tau, top_k_regret
-from wsn.space import SearchSpace
-from wsn.subnet import Subnet
+from wsn.space import SearchSpace, Subnet
 
 CostOf = Callable[[Subnet], float]
 
@@ -66,7 +65,7 @@ class Predictor:
     Raises:
         WsnError: an unknown model, or fewer than three subnets to learn from.
 
-    >>> from wsn.dimension import Dimension
+    >>> from wsn.space.dimension import Dimension
     >>> space = SearchSpace([Dimension("width", [1, 2, 3, 4])])
     >>> subnets = [space.subnet(width=w) for w in (1, 2, 3, 4)]
     >>> predictor = Predictor(space, "ridge").fit(subnets, [0.1, 0.2, 0.3, 0.4])

@@ -5,10 +5,10 @@ from random import Random
 from typing import Any
 
 from wsn.errors import WsnError, listed
-from wsn.pareto import Front
+from wsn.evaluation.pareto import Front
 from wsn.search.constraint import Constraint, check_keys
-from wsn.space import SearchSpace
-from wsn.subnet import Subnet
+from wsn.search.moves import crossover, mutate, neighbours
+from wsn.space import SearchSpace, Subnet
 
 Row = dict[str, Any]
 Evaluate = Callable[[Sequence[Subnet]], Iterable[tuple[Subnet, Row]]]
@@ -123,15 +123,15 @@ class Problem:
 
     def mutate(self, subnet: Subnet, prob: float = 0.1) -> Subnet:
         """Redraw each choice of a subnet with a probability."""
-        return self._feasible(lambda: self.space.mutate(subnet, self.rng, prob))
+        return self._feasible(lambda: mutate(self.space, subnet, self.rng, prob))
 
     def crossover(self, a: Subnet, b: Subnet) -> Subnet:
         """Take each choice from one of two parents."""
-        return self._feasible(lambda: self.space.crossover(a, b, self.rng))
+        return self._feasible(lambda: crossover(self.space, a, b, self.rng))
 
     def neighbours(self, subnet: Subnet) -> Iterator[Subnet]:
         """Yield the feasible subnets that differ in one choice by one step, in random order."""
-        found = list(self.space.neighbours(subnet))
+        found = list(neighbours(self.space, subnet))
         self.rng.shuffle(found)
         return (s for s in found if self.feasible(s))
 
@@ -143,7 +143,7 @@ class Problem:
                 return subnet
         end = next(s for s in (self.space.min(), self.space.max(), self._inside) if self.feasible(s))
         for _ in range(tries):
-            subnet = self.space.crossover(subnet, end, self.rng)
+            subnet = crossover(self.space, subnet, end, self.rng)
             if self.feasible(subnet):
                 return subnet
         return end

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from wsn.errors import WsnError
-from wsn.rows import Row, read_csv
+from wsn.files import Row, read_csv
 
 
 class RowFile:

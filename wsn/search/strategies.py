@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from itertools import product
 from typing import Any
 
-from wsn.pareto import Front
+from wsn.evaluation.pareto import Front
 from wsn.search.problem import Problem, Row
-from wsn.subnet import Subnet
+from wsn.space import Subnet
 
 
 class Strategy:
@@ -150,7 +150,7 @@ class CoarseToFine(Strategy):
 
 def skeletons(problem: Problem) -> list[Subnet]:
     """Return the subnets that take, for each dimension, the smallest, second ... largest choice at all positions."""
-    free = {n: d for n, d in problem.space.dimensions.items() if n not in problem.space.coupled and n != "layers"}
+    free = {n: d for n, d in problem.space.dimensions.items() if n not in problem.space.followers and n != "layers"}
     levels = [range(max(len(c) for c in d.choices)) for d in free.values()]
     found = (
         problem.space.subnet(

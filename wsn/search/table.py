@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from wsn.search.moves import crossover, mutate
 from wsn.search.problem import Problem, Row
-from wsn.space import SearchSpace
-from wsn.subnet import Subnet
+from wsn.space import SearchSpace, Subnet
 
 
 class TableProblem(Problem):
@@ -52,11 +52,11 @@ class TableProblem(Problem):
 
     def mutate(self, subnet: Subnet, prob: float = 0.1) -> Subnet:
         """Return the row most similar to a mutant."""
-        return self.nearest(self.space.mutate(subnet, self.rng, prob))[0]
+        return self.nearest(mutate(self.space, subnet, self.rng, prob))[0]
 
     def crossover(self, a: Subnet, b: Subnet) -> Subnet:
         """Return the row most similar to a child."""
-        return self.nearest(self.space.crossover(a, b, self.rng))[0]
+        return self.nearest(crossover(self.space, a, b, self.rng))[0]
 
     def neighbours(self, subnet: Subnet) -> Iterator[Subnet]:
         """Yield the ten most similar rows."""

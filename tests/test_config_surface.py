@@ -1,0 +1,135 @@
+"""Every option of a recipe can be set by its name, does something, and cannot take a method's part away unseen."""
+
+import dataclasses
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from test_config import CONF, EXPERIMENTS, composed, run
+
+from wsn.config import compose
+from wsn.config.moved import PARTS
+from wsn.logging.labels import label_of
+from wsn.run.train import make_module
+from wsn.schedule import Phase, RoleLoss, constant, learning_rate, phases_of
+
+METHODS = [p.stem for p in sorted((CONF / "method").glob("*.yaml"))]
+RECIPES = [*(("method", name) for name in METHODS), *EXPERIMENTS]
+OTHER = {  # a value that no recipe has, for each field
+    "epochs": 77, "warmup_epochs": 3, "lr_scale": 0.75, "roles": ["max", "max"], "choices": {"resolution": "top1"},
+    "order_channels": "wanda", "fresh_optimizer": None, "continue_lr": None, "labels": 0.3, "distill": 0.7,
+    "target": "max", "dropout": None, "weight": 0.9, "balance": "max",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("group", "name"), RECIPES)
+def test_every_field_of_a_recipe_is_set_by_its_name(group, name):
+    base = composed(group, name)
+    overrides, expected = [], {}
+    for part, kind in (("phases", Phase), ("losses", RoleLoss)):
+        for key, node in base.method[part].items():
+            for field in dataclasses.fields(kind) if node is not None else ():
+                path = f"method.{part}.{key}.{field.name}"
+                value = OTHER[field.name] if OTHER[field.name] is not None else not node[field.name]
+                expected[path] = value
+                text = str(value).replace("'", "") if not isinstance(value, dict) else "{resolution:top1}"
+                overrides.append(f"{path}={text}")
+    changed = composed(group, name, *overrides)
+    for path, value in expected.items():
+        found = OmegaConf.select(changed, path)
+        found = OmegaConf.to_container(found) if OmegaConf.is_config(found) else found
+        assert found == value or (isinstance(value, dict) and found.items() >= value.items()), path
+
+
+@pytest.mark.parametrize(
+    "override", ["method.phases.full.epoch=3", "method.losses.max.label=1", "method.phase.full.epochs=1"]
+)
+def test_misspelt_fields_are_refused_by_name_before_torch(override):
+    done, _ = run(override)
+    assert done.returncode != 0
+    assert override.partition("=")[0] in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("group", "name"), RECIPES)
+def test_the_base_rate_is_the_rate_of_every_phase(group, name):
+    cfg = composed(group, name)
+    phases = phases_of(OmegaConf.to_container(cfg.method.phases))
+    start = 0
+    for phase in phases:
+        rates = [learning_rate(phases, constant, start + phase.warmup_epochs, lr, 0.0) for lr in (cfg.optim.lr, 5.0)]
+        assert rates == pytest.approx([cfg.optim.lr * phase.lr_scale, 5.0 * phase.lr_scale])
+        start += phase.length
+
+
+def test_published_rates():
+    """Peaks of the phases as the papers have them: base times scale, digit for digit."""
+    published = {
+        "ofa_mobilenet_imagenet": [2.6, 0.96, 0.08, 0.24, 0.08, 0.24],
+        "compofa_imagenet": [2.6, 0.08, 0.24],
+        "flextron_llama": [2e-5, 5e-4, 2e-5],
+        "deps_imagenet": [2.6, 2.6],
+    }
+    for name, rates in published.items():
+        cfg = composed("experiment", name)
+        assert [cfg.optim.lr * p.lr_scale for p in cfg.method.phases.values()] == rates
+
+
+def test_recipes_that_had_drifted_are_as_their_papers_say():
+    compofa = composed("experiment", "compofa_imagenet").method.phases
+    assert compofa.compound_1.order_channels
+    flextron = composed("experiment", "flextron_llama").method.phases
+    assert not flextron.joint.fresh_optimizer
+
+
+@pytest.mark.parametrize("callbacks", ["default", "ema"])
+@pytest.mark.parametrize("name", METHODS)
+def test_callbacks_of_the_user_leave_a_methods_own_alone(name, callbacks):
+    own, chosen = composed("method", name), composed("method", name, f"callbacks={callbacks}")
+    assert all(chosen.method[part] == own.method[part] for part in ("callbacks", "losses", "phases"))
+    assert ("ema" in chosen.callbacks) == (callbacks == "ema")
+    assert not set(chosen.callbacks) & set(chosen.method.callbacks)
+
+
+def test_alphanet_with_averaged_weights_distils_by_alpha_divergence():
+    cfg = compose(CONF, ["method=alphanet", "callbacks=ema", "backbone.width_mult=0.1", "data.val_size=40"])
+    module = make_module(cfg)
+    (divergence,) = module.method.callbacks.values()
+    divergence.on_fit_start(None, module)
+    logits = torch.randn(2, 4, 10)
+    assert module.method.distillation(*logits) == divergence.loss(*logits)
+
+
+def test_a_part_that_is_taken_out_is_in_the_name():
+    cfg = compose(CONF, ["method=alphanet", "method.callbacks.alpha_divergence=null"])
+    assert label_of(cfg) == "alphanet without alpha_divergence"
+    cfg = compose(CONF, ["method=ofa", "method.phases.depth_1=null", "method.phases.kernel=null", "tags=[x]"])
+    assert label_of(cfg) == "ofa without kernel, depth_1+x"
+    assert [phase.name for phase in make_module(cfg).method.phases] == ["full", "depth_2", "expand_1", "expand_2"]
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_parts_by_their_old_names(name):
+    """``callbacks=alpha_divergence`` adds the callback to any method, ``callbacks.NAME.x=`` sets its options."""
+    cfg = compose(CONF, ["method=bignas", f"callbacks={name}"])
+    assert cfg.method.callbacks[name]._target_ == PARTS[name]
+    assert label_of(cfg) == "bignas"
+    old, new = (f"{key}.delayed_shrinking.ramp_epochs=3" for key in ("callbacks", "method.callbacks"))
+    assert recipe("method=deps", old) == recipe("method=deps", new)
+
+
+def recipe(*overrides):
+    cfg = compose(CONF, list(overrides))
+    return cfg.method, cfg.optim
+
+
+def test_phases_by_number_and_absolute_rates():
+    by_name = ["method.phases.kernel.epochs=9", "method.phases.full.lr_scale=2.0"]
+    by_number = ["method.phases.1.epochs=9", "method.phases.0.lr=0.08"]
+    assert recipe("method=ofa", *by_number) == recipe("method=ofa", *by_name)
+    one = compose(CONF, ["method=bignas", "method.phases.0.lr=0.3"])
+    assert (one.optim.lr, one.method.phases.all.lr_scale) == (0.3, 1.0)
+    done, _ = run("method=bignas", "method.phases.3.epochs=1")
+    assert "the phases of this method are all" in done.stderr
+    done, _ = run("optim.lr_scale=2")
+    assert done.stderr.startswith("error: optim.lr_scale is no more. Set optim.lr")

@@ -1,0 +1,128 @@
+"""Finding mistakes in a training configuration before anything heavy is imported."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from wsn.errors import WsnError, listed
+from wsn.space import Dimension
+
+DIMENSIONS = {
+    "depth", "width", "kernel", "expand", "resolution", "embed_dim", "heads", "mlp_ratio", "ffn", "patch_size",
+    "layers",
+}  # fmt: skip
+
+
+def check(cfg: DictConfig) -> None:
+    """Find mistakes in a training configuration before anything heavy is imported.
+
+    Raises:
+        WsnError: what was received, what is allowed, and which override mends it.
+    """
+    _check_task(cfg)
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise WsnError(f"{missing[0]} has no value. Pass it on the command line: {missing[0]}=...")
+    _check_data_root(cfg)
+    choices = check_space(cfg.backbone)
+    _check_dimensions(cfg, choices)
+    for name, phase in cfg.method.phases.items():
+        if phase is not None:
+            _check_phase(name, phase, choices)
+    _check_parts(cfg)
+    _positive(cfg, "budget_gmacs", "data.batch_size", "data.eval_batch_size", "optim.lr", "optim.accumulate")
+
+
+def _check_parts(cfg: DictConfig) -> None:
+    """Check that every phase's roles have a loss."""
+    for name, phase in cfg.method.phases.items():
+        for role in phase.roles if phase is not None else ():
+            known = [r for r, loss in cfg.method.losses.items() if loss is not None]
+            kinds = {role, role.partition("_")[0], "default"}
+            if not kinds & set(known):
+                raise WsnError(
+                    f"method.phases.{name}.roles has {role!r}, for which there is no loss; there are {listed(known)}. "
+                    f"Add +method.losses.{role}={{labels: 1.0}}, or take other roles"
+                )
+
+
+def _check_task(cfg: DictConfig) -> None:
+    """Check that backbone and data are both of images or both of text."""
+    reads, has = cfg.backbone.get("inputs", "images"), cfg.data.get("inputs", "images")
+    if (cfg.get("debug") or {}).get("inputs", reads) != reads:
+        small, other = ("fast_language", "fast") if reads == "text" else ("fast", "fast_language")
+        raise WsnError(f"backbone={cfg.backbone.name} reads {reads}, which debug={other} is not for. Set debug={small}")
+    if reads != has:
+        choose = "data=shakespeare, or data=text" if reads == "text" else "backbone=llama, or backbone=gpt2"
+        raise WsnError(f"backbone={cfg.backbone.name} reads {reads}, data={cfg.data.name} has {has}. Set e.g. {choose}")
+
+
+def _check_data_root(cfg: DictConfig) -> None:
+    """Check that the data folder is given, and exists where the data set cannot be downloaded."""
+    root = cfg.data.get("root")
+    if root is not None and not cfg.data.get("download", False) and not Path(root).expanduser().is_dir():
+        raise WsnError(
+            f"data.root: the folder {root} does not exist. Pass the folder that holds the data, data.root=/path, or "
+            "take the packaged data: data=fashion_mnist_small"
+        )
+
+
+def check_space(backbone: Mapping[str, Any]) -> dict[str, set]:
+    """Return the choices of each elastic dimension that a backbone node states, over all positions.
+
+    Dimensions are the keys that are names of dimensions in wsn's own spaces; a backbone from elsewhere may have others,
+    and the network may say what is null or ``full`` here: of those nothing is known before it is made.
+    """
+    choices: dict[str, set] = {}
+    for name in DIMENSIONS & set(backbone):
+        value: Any = backbone[name]
+        if value is None or value == "full":
+            continue
+        value = OmegaConf.to_container(value) if isinstance(value, ListConfig) else value
+        nested = isinstance(value, list) and value and isinstance(value[0], list)
+        dimension = Dimension(name, value, len(value) if nested else 1)
+        choices[name] = {c for position in dimension.choices for c in position}
+    return choices
+
+
+def _check_dimensions(cfg: DictConfig, choices: Mapping[str, set]) -> None:
+    """Check that phases restrict dimensions that there are, where wsn's own backbone and method say which."""
+    plain = cfg.method.get("_target_") == "wsn.methods.base.Method"  # others may change the space
+    if not plain or not str(cfg.backbone.get("_target_")).startswith("wsn.backbones."):
+        return
+    for name, phase in cfg.method.phases.items():
+        wanted = phase.choices if phase is not None else {}
+        unknown = [d for d, values in wanted.items() if values is not None and d not in cfg.backbone]
+        if unknown:
+            raise WsnError(
+                f"method.phases.{name}.choices restricts {unknown[0]!r}, which this backbone does not have; it has "
+                f"{listed(choices)}. Take another backbone, or another method"
+            )
+
+
+def _check_phase(phase: str, values: Mapping[str, Any], choices: Mapping[str, set]) -> None:
+    """Check a phase by what the config knows of the space; what it does not know, the space itself judges later."""
+    for name, wanted in values["choices"].items():
+        if wanted is None or not choices.get(name):
+            continue
+        if isinstance(wanted, str):  # top1, top2 ...
+            Dimension(name, sorted(choices[name])).restrict(wanted)
+            continue
+        wanted = wanted if isinstance(wanted, ListConfig | list) else [wanted]
+        flat = [v for value in wanted for v in (value if isinstance(value, ListConfig | list) else [value])]
+        unknown = [v for v in flat if v not in choices[name]]
+        if unknown:
+            raise WsnError(
+                f"method.phases.{phase}.choices asks for {name} {listed(unknown)}, which the backbone does not "
+                f"have: backbone.{name} is {listed(sorted(choices[name]))}. Make them agree, or write top1, top2 ... "
+                "for the largest choices, whatever they are"
+            )
+
+
+def _positive(cfg: DictConfig, *keys: str) -> None:
+    for key in keys:
+        value = OmegaConf.select(cfg, key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value <= 0):
+            raise WsnError(f"{key} must be a positive number. Received {value!r}; set e.g. {key}=1")

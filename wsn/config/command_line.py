@@ -1,0 +1,116 @@
+"""The command line: what Hydra is given, and how mistakes are told."""
+
+import functools
+import itertools
+import os
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from wsn.config.make import CONF, compose
+from wsn.config.moved import Recipe, rename_arguments
+from wsn.errors import WsnError
+
+
+def command_line(arguments: list[str], name: str = "train") -> list[str]:
+    """Return the overrides of a command line as Hydra takes them: renamed and quoted; exits where one is no more."""
+
+    def recipe(others: list[str]) -> Recipe:
+        return _recipe([a for a in others if "=" in a and not a.startswith("-")], name)
+
+    try:
+        return quoted(rename_arguments(quoted(arguments), recipe))
+    except WsnError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _recipe(overrides: list[str], name: str) -> Recipe:
+    """Return the phases and the base rate of the method that overrides choose.
+
+    Raises:
+        WsnError: they choose several methods whose phases have different names.
+    """
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    chosen = [o for o in parsed if o.key_or_group in ("method", "experiment", "optim", "optim.lr")]
+    values = [[str(v) for v in (o.sweep_string_iterator() if o.is_sweep_override() else [o.value()])] for o in chosen]
+    found = {}
+    for combination in itertools.product(*values):
+        cfg = compose(CONF, [f"{o.key_or_group}={v}" for o, v in zip(chosen, combination)], name)
+        found[tuple(cfg.method.phases)] = cfg.optim.lr
+    if len(found) > 1:
+        raise WsnError(
+            "method.phases.N=... is by number, but these methods have different phases: "
+            f"{'; '.join(', '.join(names) for names in sorted(found))}. Use names, in a command for each method"
+        )
+    ((names, lr),) = found.items()
+    return Recipe([n for n in names if cfg.method.phases[n] is not None], lr)
+
+
+def quoted(arguments: list[str]) -> list[str]:
+    """Quote the values of overrides that compare, which Hydra's grammar does not know bare: ``subnet=best@macs<=2e8``.
+
+    >>> quoted(["run=a", "subnet=best@macs<=2e8", "constraints=[macs<=2e8,acc>=0.7]"])
+    ['run=a', "subnet='best@macs<=2e8'", "constraints='[macs<=2e8,acc>=0.7]'"]
+    """
+    result = []
+    for argument in arguments:
+        key, sign, value = argument.partition("=")
+        compares = sign and ("<" in value or ">" in value) and not set(value) & set("\"'")
+        result.append(f"{key}='{value}'" if compares else argument)
+    return result
+
+
+PLUGINS = {
+    "launcher=joblib": ("hydra_joblib_launcher", "sweep"),
+    "launcher=submitit": ("hydra_submitit_launcher", "sweep"),
+    "launcher=slurm": ("hydra_submitit_launcher", "sweep"),
+    "launcher=ray": ("hydra_ray_launcher", "ray"),
+    "hparams_search=": ("hydra_optuna_sweeper", "sweep"),
+}
+
+
+def require_plugin(arguments: list[str]) -> None:
+    """Exit with what to install, where an override needs a plugin of Hydra that is not there."""
+    for argument in arguments:
+        for start, (plugin, extra) in PLUGINS.items():
+            if argument.startswith(start) and find_spec(f"hydra_plugins.{plugin}") is None:
+                print(f'error: {argument} needs a plugin: pip install -e ".[{extra}]"', file=sys.stderr)
+                sys.exit(1)
+
+
+def explain(error: BaseException) -> str | None:
+    """Return what to tell a user about an error that they can mend; None for one that is ours."""
+    if isinstance(error, MissingMandatoryValue):
+        key = error.full_key or str(error)
+        return f"{key} has no value. Pass it on the command line: {key}=..."
+    if isinstance(error, OmegaConfBaseException):
+        hint = (
+            " Say what suits networks on this data, in its yaml (defaults: [/hints@hints: small_images]) or here "
+            "(+data.hints.NAME=...)"
+            if "data.hints" in str(error)
+            else ""
+        )
+        return f"Config error: {error}{hint}"
+    return str(error) if isinstance(error, WsnError) else None
+
+
+def main_errors(run: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """Print an error that :func:`explain` knows alone, without a trace, and exit with 1."""
+
+    @functools.wraps(run)
+    def guarded(cfg: DictConfig) -> Any:
+        try:
+            return run(cfg)
+        except (OmegaConfBaseException, WsnError) as error:
+            if os.environ.get("HYDRA_FULL_ERROR"):
+                raise
+            print(f"error: {explain(error)}", file=sys.stderr)
+            sys.exit(1)
+
+    return guarded

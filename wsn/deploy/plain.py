@@ -1,0 +1,98 @@
+"""A network as config.json and model.safetensors: loads with torch, timm and safetensors alone."""
+
+import inspect
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import nn
+
+from wsn.config.moved import check_format, stamp
+from wsn.deploy import hubconf
+from wsn.errors import WsnError
+
+# What nn.Module sets itself when it is made.
+_OWN = frozenset(vars(nn.Module()))
+
+
+def save_module(network: nn.Module, folder: Path, about: Mapping[str, Any]) -> Path:
+    """Write a network of plain attributes (any of timm's).
+
+    ``config.json`` lists every module as [home, class, attributes], parents first; ``model.safetensors`` has the
+    tensors.
+    ``hubconf.py`` loads them; source files of the few classes that are neither torch's nor timm's are put beside it.
+
+    Args:
+        network: of tensors of its own.
+        folder: is made.
+        about: what else config.json says.
+
+    Raises:
+        WsnError: an attribute that JSON does not have.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    network = network.eval()
+    modules, code = {}, []
+    for path, part in network.named_modules():
+        home, name = type(part).__module__, type(part).__qualname__
+        if home.startswith("wsn."):
+            source = Path(inspect.getfile(type(part)))
+            home = source.stem
+            if source.name not in code:
+                code.append(source.name)
+                shutil.copy(source, folder / source.name)
+        modules[path] = [home, name, _attributes(path, part)]
+    buffers = [name for name, _ in network.named_buffers()]
+    shutil.copy(Path(inspect.getfile(hubconf)), folder)
+    config = {**about, **stamp(), "code": code, "buffers": buffers, "modules": modules}
+    (folder / "config.json").write_text(json.dumps(config, indent=1))
+    tensors = {name: t.detach().contiguous() for name, t in (*network.named_parameters(), *network.named_buffers())}
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+def load_module(folder: str | Path) -> nn.Module:
+    """Read what :func:`save_module` wrote, as ``hubconf.py`` in the folder does without wsn.
+
+    Raises:
+        WsnError: the folder holds no such network, a corrupt one, or one of a newer version.
+    """
+    folder = Path(folder)
+    try:
+        check_format(json.loads((folder / "config.json").read_text()), folder)
+        return hubconf.subnet(folder)
+    except WsnError:
+        raise
+    except Exception as error:  # of JSON, of files, of safetensors
+        raise WsnError(f"{folder} is not an exported module: {type(error).__name__}: {error}") from error
+
+
+def _attributes(path: str, part: nn.Module) -> dict[str, Any]:
+    """Return a module's own attributes; of parameters, buffers and children those that are None."""
+    found = {name: value for name, value in vars(part).items() if name not in _OWN}
+    for table in (part._parameters, part._buffers, part._modules):
+        found.update((name, None) for name, value in table.items() if value is None)
+    for name, value in found.items():
+        if not _is_plain(value):
+            raise WsnError(
+                f"format=module cannot write {path}.{name} of {type(part).__name__}: {value!r} is no JSON. Take "
+                "format=program or format=onnx"
+            )
+    found["training"] = False
+    return found
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(isinstance(k, str) and _is_plain(v) for k, v in value.items())
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def file_size(path: Path) -> int:
+    """Return the bytes of a file, or of the files in a folder."""
+    return sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) if path.is_dir() else path.stat().st_size

@@ -1,0 +1,15 @@
+"""Images at a subnet's resolution."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from wsn.space import Subnet
+
+
+def at_resolution(images: Tensor, subnet: Subnet) -> Tensor:
+    """Resize (B, C, H, W) to the subnet's resolution (bicubic, antialiased); a space without one leaves it."""
+    resolution = subnet.get("resolution")
+    if resolution is None or images.shape[-2:] == (resolution, resolution):
+        return images
+    size = (int(resolution), int(resolution))
+    return F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)
