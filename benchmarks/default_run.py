@@ -1,9 +1,9 @@
 """The default run against its members trained alone: ``python benchmarks/default_run.py SWEEPS``.
 
 ``SWEEPS`` is the folder of the sweeps that ``sweeps/default_run.sh`` makes. For the smallest, middle and largest
-subnet, the supernet of each seed and the same subnet trained alone with that seed, for as many optimizer steps, classify
-the same test images; alone has the best of its learning rates, chosen on these images, which favours it. The interval
-is over images: 1.96 standard errors of the per-image difference, averaged over seeds. Writes ``paired.csv``.
+subnet, the supernet of each seed and the same subnet trained alone with that seed, for as many optimizer steps,
+classify the same test images; alone has the best of its learning rates, chosen on these images, which favours it. The
+interval is over images: 1.96 standard errors of the per-image difference, averaged over seeds. Writes ``paired.csv``.
 """
 
 import argparse
@@ -88,7 +88,7 @@ def main(sweeps: Path, out: Path) -> None:
     for row in rows:
         print(
             f"{row['size']:9}: supernet {row['supernet']} %, alone {row['alone']} % (lr {row['alone_lr']}); gap "
-            f"{row['gap']:+.2f} ± {row['interval']:.2f} points over {row['images']} images; seeds {row['gaps_of_seeds']}"
+            f"{row['gap']:+.2f} ± {row['interval']:.2f} points of {row['images']} images; seeds {row['gaps_of_seeds']}"
         )
 
 
