@@ -124,8 +124,8 @@ def recipe(*overrides):
 
 
 def test_phases_by_number_and_absolute_rates():
-    by_name = ["method.phases.kernel.epochs=9", "method.phases.full.lr_scale=2.0"]
-    by_number = ["method.phases.1.epochs=9", "method.phases.0.lr=0.08"]
+    by_name = ["method.phases.kernel.epochs=9", "method.phases.full.lr_scale=0.25"]
+    by_number = ["method.phases.1.epochs=9", "method.phases.0.lr=0.05"]
     assert recipe("method=ofa", *by_number) == recipe("method=ofa", *by_name)
     one = compose(CONF, ["method=bignas", "method.phases.0.lr=0.3"])
     assert (one.optim.lr, one.method.phases.all.lr_scale) == (0.3, 1.0)

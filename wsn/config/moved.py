@@ -80,7 +80,8 @@ def rename_arguments(arguments: Sequence[str], recipe: Callable[[list[str]], Rec
         elif bare.startswith("callbacks.") and bare.split(".")[1] in PARTS:
             result.append(f"{key.replace('callbacks.', 'method.callbacks.', 1)}{sign}{value}")
         elif sign and bare in KEYS:
-            result.append(f"{KEYS[bare]}={value}")
+            added = "++" if key.startswith("+") else ""  # which may be there today
+            result.append(f"{added}{KEYS[bare]}={value}")
         elif phase and (phase[2].isdigit() or phase[3] == ".lr"):
             known = recipe(others) if known is None else known
             result.append(_open(_of_phase(key, phase, value, known)))
