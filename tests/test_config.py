@@ -202,9 +202,10 @@ def test_keys_of_earlier_versions_still_work(old, new):
     assert OmegaConf.select(cfg, new) == [8]
     group, _, key = old.rpartition(".")
     assert key not in OmegaConf.select(cfg, group)
-    saved = OmegaConf.create({group: {key: [8]}})
+    saved = OmegaConf.create()
+    OmegaConf.update(saved, old, [8])
     assert OmegaConf.select(migrate(saved), new) == [8]
-    assert key not in saved[group]
+    assert key not in OmegaConf.select(saved, group)
 
 
 def test_published_spaces_on_photographs():
