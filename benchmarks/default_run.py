@@ -2,8 +2,9 @@
 
 ``SWEEPS`` is the folder of the sweeps that ``sweeps/default_run.sh`` makes. For the smallest, middle and largest
 subnet, the supernet of each seed and the same subnet trained alone with that seed, for as many optimizer steps,
-classify the same test images; alone has the best of its learning rates, chosen on these images, which favours it. The
-interval is over images: 1.96 standard errors of the per-image difference, averaged over seeds. Writes ``paired.csv``.
+classify the same test images; alone has the best of its learning rates, chosen with the first seed on these images,
+which favours it. The interval is over images: 1.96 standard errors of the per-image difference, averaged over seeds.
+Writes ``paired.csv``.
 """
 
 import argparse
@@ -53,7 +54,8 @@ def right(folder: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
 
 def paired(supernets: dict[int, np.ndarray], alone: dict[str, dict[int, np.ndarray]]) -> dict[str, Any]:
     """Compare a size: seed → right of the supernet's subnet, and rate → seed → right of the same one alone."""
-    rate = max(alone, key=lambda r: fmean(v.mean() for v in alone[r].values()))
+    common = set.intersection(*(set(seeds) for seeds in alone.values()))
+    rate = max(alone, key=lambda r: fmean(alone[r][s].mean() for s in common))
     seeds = sorted(supernets.keys() & alone[rate].keys())
     per_image = np.mean([supernets[s] - alone[rate][s] for s in seeds], axis=0)
     gaps = [100 * float((supernets[s] - alone[rate][s]).mean()) for s in seeds]

@@ -3,7 +3,11 @@
 # steps, each at three learning rates; then both on the same test images. About three core-hours; the same command goes on.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-jobs=(-m ledger=docs/data/default_run seed=0,1,2)
-python train.py "${jobs[@]}" sweep=default_run method=ofa
-python train.py "${jobs[@]}" sweep=default_run_alone method=plain method.subnet=smallest,largest,middle optim.lr=0.05,0.1,0.2
+common=(-m ledger=docs/data/default_run)
+python train.py "${common[@]}" sweep=default_run method=ofa seed=0,1,2
+for size in smallest middle largest; do
+    alone=("${common[@]}" sweep="default_run_$size" method=plain method.subnet="$size")
+    python train.py "${alone[@]}" optim.lr=0.05,0.1,0.2 seed=0
+    python train.py "${alone[@]}" optim.lr="${RATE:-0.2}" seed=1,2 # the best of the three
+done
 python benchmarks/default_run.py outputs/sweeps
