@@ -27,6 +27,8 @@ class ArrayImages(Dataset):
         random_erasing: probability of erasing a random rectangle.
     """
 
+    by_epoch = True
+
     def __init__(
         self,
         images: Tensor,

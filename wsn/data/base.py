@@ -11,7 +11,7 @@ from timm.data import Mixup
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from wsn.data.loader import EpochBatchSampler, ResumableLoader, isolated_rng
+from wsn.data.loader import EpochBatchSampler, ResumableLoader, SeededDataset, isolated_rng
 from wsn.errors import WsnError
 from wsn.evaluation.metrics import ImageMetrics, SubnetMetrics
 from wsn.evaluation.task import CLASSIFICATION
@@ -64,7 +64,12 @@ class DataModule(L.LightningDataModule):
     # -- what a data set implements ----------------------------------------------------------------
 
     def datasets(self) -> tuple[Dataset, Dataset, Dataset]:
-        """Return the training set (augmented, items by (epoch, index)), the same without, and the test set."""
+        """Return the training set with augmentation, the same without, and the test set, all by index.
+
+        Augmentation may draw from the global generators of Python, NumPy and PyTorch: they are seeded for each (epoch,
+        index), so that a run is the same with any number of workers and after a resume. A training set with an
+        attribute ``by_epoch = True`` is asked for items by (epoch, index) instead, and draws as it likes.
+        """
         raise NotImplementedError
 
     def metrics(self) -> SubnetMetrics:
@@ -88,7 +93,8 @@ class DataModule(L.LightningDataModule):
         if not 0 < self.val_size < total:
             raise WsnError(f"data.val_size must be between 1 and {total - 1}. Received {self.val_size}")
         order = torch.randperm(total, generator=torch.Generator().manual_seed(SPLIT_SEED)).tolist()
-        self._train = _TrainSubset(train, order[self.val_size :])
+        by_epoch = train if getattr(train, "by_epoch", False) else SeededDataset(train, self.seed)
+        self._train = _TrainSubset(by_epoch, order[self.val_size :])
         self._val = _Subset(plain, order[: self.val_size])
 
     @property

@@ -8,7 +8,6 @@ from torch.utils.data import Dataset
 from torchvision.datasets import ImageFolder
 
 from wsn.data.base import ImageDataModule
-from wsn.data.loader import SeededDataset
 from wsn.errors import WsnError, listed
 
 
@@ -62,8 +61,7 @@ class ImageFolderData(ImageDataModule):
             re_prob=self.random_erasing,
         )
         plain = create_transform(self.image_size, crop_pct=self.crop_pct, interpolation=self.interpolation)
-        train = self._folder("train", augmented)
-        return SeededDataset(train, self.seed), self._folder("train", plain), self._folder(test, plain)
+        return self._folder("train", augmented), self._folder("train", plain), self._folder(test, plain)
 
     def _folder(self, split: str, transform) -> ImageFolder:
         folder = self.root / split

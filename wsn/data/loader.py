@@ -130,6 +130,8 @@ class SeededDataset(Dataset):
         seed: of the run.
     """
 
+    by_epoch = True
+
     def __init__(self, dataset: Dataset, seed: int):
         self.dataset = dataset
         self.seed = seed

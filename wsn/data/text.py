@@ -149,6 +149,8 @@ class TextData(DataModule):
 class Sequences(Dataset):
     """Tokens (N, T) and the tokens after them (N, T)."""
 
+    by_epoch = True
+
     def __init__(self, inputs: Tensor, labels: Tensor):
         self.inputs = inputs
         self.labels = labels
