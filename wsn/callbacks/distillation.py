@@ -1,5 +1,7 @@
 """Distillation losses that a callback puts into a method."""
 
+from typing import Any
+
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
@@ -38,7 +40,7 @@ class AlphaDivergence(Callback):
         self._values.append(value.detach())
         return value
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Log the step's mean."""
         if self._values:
             pl_module.log("train/alpha_divergence", sum(self._values) / len(self._values))

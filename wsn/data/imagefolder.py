@@ -1,8 +1,10 @@
 """Images in folders, one per class: ImageNet, or a data set of your own."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from PIL import Image, UnidentifiedImageError
 from timm.data import create_transform
 from torch.utils.data import Dataset
 from torchvision.datasets import ImageFolder
@@ -65,7 +67,7 @@ class ImageFolderData(ImageDataModule):
         train = self._folder("train", augmented)
         return SeededDataset(train, self.seed), self._folder("train", plain), self._folder(test, plain)
 
-    def _folder(self, split: str, transform) -> ImageFolder:
+    def _folder(self, split: str, transform: Callable[[Any], Any]) -> ImageFolder:
         folder = self.root / split
         if not folder.is_dir():
             raise WsnError(
@@ -84,9 +86,7 @@ class ImageFolderData(ImageDataModule):
         return dataset
 
 
-def _load_image(path: str):
-    from PIL import Image, UnidentifiedImageError
-
+def _load_image(path: str) -> Image.Image:
     try:
         with Image.open(path) as image:
             return image.convert("RGB")
