@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 import torch
+from helpers.configs import CONF, EXPERIMENTS, METHODS, composed
+from helpers.scripts import without_torch
 from omegaconf import OmegaConf
-from test_config import CONF, EXPERIMENTS, composed, run
 
 from wsn.config import compose
 from wsn.config.moved import PARTS
@@ -13,7 +14,6 @@ from wsn.logging.labels import label_of
 from wsn.run.train import make_module
 from wsn.schedule import Phase, RoleLoss, constant, learning_rate, phases_of
 
-METHODS = [p.stem for p in sorted((CONF / "method").glob("*.yaml"))]
 RECIPES = [*(("method", name) for name in METHODS), *EXPERIMENTS]
 OTHER = {  # a value that no recipe has, for each field
     "epochs": 77, "warmup_epochs": 3, "lr_scale": 0.75, "roles": ["max", "max"], "choices": {"resolution": "top1"},
@@ -45,7 +45,7 @@ def test_every_field_of_a_recipe_is_set_by_its_name(group, name):
     "override", ["method.phases.full.epoch=3", "method.losses.max.label=1", "method.phase.full.epochs=1"]
 )
 def test_misspelt_fields_are_refused_by_name_before_torch(override):
-    done, _ = run(override)
+    done = without_torch("train.py", override)
     assert done.returncode != 0
     assert override.partition("=")[0] in done.stderr
     assert "Traceback" not in done.stderr
@@ -129,7 +129,7 @@ def test_phases_by_number_and_absolute_rates():
     assert recipe("method=ofa", *by_number) == recipe("method=ofa", *by_name)
     one = compose(CONF, ["method=bignas", "method.phases.0.lr=0.3"])
     assert (one.optim.lr, one.method.phases.all.lr_scale) == (0.3, 1.0)
-    done, _ = run("method=bignas", "method.phases.3.epochs=1")
+    done = without_torch("train.py", "method=bignas", "method.phases.3.epochs=1")
     assert "the phases of this method are all" in done.stderr
-    done, _ = run("optim.lr_scale=2")
+    done = without_torch("train.py", "optim.lr_scale=2")
     assert done.stderr.startswith("error: optim.lr_scale is no more. Set optim.lr")

@@ -5,8 +5,8 @@ import shutil
 import time
 
 import pytest
+from helpers.synthetic import write_sweep
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from synthetic import write_sweep
 
 from wsn.comparison.page import write_page
 from wsn.comparison.runs import find_runs

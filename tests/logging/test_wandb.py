@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import wandb
 import yaml
-from test_train import command, the_run
+from helpers.scripts import command, the_run
+from helpers.wandb_files import Written
 from wandb.wandb_agent import Agent
-from wandb_files import Written
 
 from wsn.callbacks.checkpoint import load_checkpoint
 from wsn.config import compose
