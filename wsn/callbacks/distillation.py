@@ -3,14 +3,13 @@
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from wsn.callbacks.common import SupernetCallback
 from wsn.losses import adaptive_alpha_divergence
-from wsn.module import SupernetModule
 
 
-class AlphaDivergence(Callback):
+class AlphaDivergence(SupernetCallback):
     """Distil by AlphaNet's adaptive alpha-divergence, in whatever way the method distils.
 
     The mean divergence of each step is logged as ``train/alpha_divergence``.
@@ -31,8 +30,8 @@ class AlphaDivergence(Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the place of the method's distillation loss."""
-        assert isinstance(pl_module, SupernetModule)
-        pl_module.method.distillation = self.loss
+        module = self.module_of(pl_module)
+        module.method.distillation = self.loss
 
     def loss(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Return the divergence of student from teacher logits (B, K)."""
