@@ -3,8 +3,6 @@
 import collections
 import copy
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -12,7 +10,7 @@ import time
 import pytest
 import torch
 from helpers.configs import CONF, LANGUAGE
-from helpers.scripts import ROOT, command, the_run
+from helpers.scripts import ROOT, command, start, the_run
 from helpers.training import make_trainer
 from omegaconf import OmegaConf
 from transformers import AutoModelForCausalLM
@@ -215,18 +213,12 @@ LARGER += ["trainer.enable_progress_bar=false", "paths.output_dir=${oc.env:OUT}"
 
 def killed_when(condition, *overrides, out):
     """Run train.py until the condition holds, then kill it; how it ends otherwise is an error."""
-    process = subprocess.Popen(
-        [sys.executable, "train.py", *overrides],
-        cwd=ROOT,
-        env={"OMP_NUM_THREADS": "1", **os.environ, "OUT": str(out)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = start("train.py", *overrides, out=out)
     while not condition():
-        assert process.poll() is None, "it ended by itself"
+        assert process.exitcode is None, "it ended by itself"
         time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
 
 
 def rows_in(out):

@@ -16,6 +16,8 @@ from wsn.config.moved import KEYS, migrate
 from wsn.methods.llm_qfa import bits_space
 from wsn.run.folder import read_config
 
+pytestmark = pytest.mark.xdist_group("surface")  # with test_config_surface.py: options are composed once
+
 
 def targets(node):
     if isinstance(node, DictConfig):

@@ -62,17 +62,28 @@ class Draws(Callback):
         pl_module.sampler.sample = noting
 
 
+def quick_of(names, quick):
+    """Mark the others of these cases slow."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
 # -- every yaml ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "choice", [*(f"method={m}" for m in ("bignas", "alphanet", "sortednet", "deps", "soft")), "experiment=ofa_llama"]
-)
+LANGUAGE_MODELS = [
+    "experiment=ofa_llama",
+    *(f"method={m}" for m in ["bignas", "alphanet", "sortednet", "deps", "soft"]),
+]
+
+
+@pytest.mark.parametrize("choice", quick_of(LANGUAGE_MODELS, ["method=bignas", "experiment=ofa_llama"]))
 def test_methods_train_language_models(choice):
     train_a_little(compose(CONF, [choice, *TINY_LANGUAGE]))
 
 
-@pytest.mark.parametrize("criterion", ["l2", "taylor", "wanda", "flap", "minitron", "uniql"])
+@pytest.mark.parametrize(
+    "criterion", quick_of(["l2", "taylor", "wanda", "flap", "minitron", "uniql"], ["l2", "taylor", "flap"])
+)
 def test_channels_are_sorted_by_any_criterion_before_a_phase(criterion):
     """Also where the network's resolution is not the data's: a ViT accepts no other."""
     tiny = ["backbone.depth=[2]", "backbone.resolution=[24]", "backbone.patch_size=[8]", "backbone.embed_dim=[96,192]"]
@@ -81,7 +92,11 @@ def test_channels_are_sorted_by_any_criterion_before_a_phase(criterion):
     train_a_little(cfg)
 
 
-@pytest.mark.parametrize("name", METHODS)
+# One of each class; every method trains in test_golden_curves.py
+CLASSES = ["ofa", "slimmable", "plain", "soft", "amoeba", "flextron_dynamic", "llm_qfa"]
+
+
+@pytest.mark.parametrize("name", quick_of(METHODS, CLASSES))
 def test_every_method_trains(name, tmp_path):
     files = [f"paths.output_dir={tmp_path}", f"paths.run_dir={tmp_path}/run"]
     cfg = compose(CONF, [f"method={name}", *files, *(TINY_LANGUAGE if name in OF_LANGUAGE else TINY_IMAGES)])
@@ -141,7 +156,7 @@ def draws_of(name, tmp_path, stop=None, checkpoint=None):
 QUICK = ("path_importance", "phased", "sorted", "uniform")
 
 
-@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in SAMPLERS])
+@pytest.mark.parametrize("name", quick_of(SAMPLERS, QUICK))
 def test_every_sampler_goes_on_exactly_after_a_resume(name, tmp_path):
     whole = draws_of(name, tmp_path)
     assert len(whole) == 9

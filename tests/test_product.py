@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-import signal
 import subprocess
 import sys
 import threading
@@ -12,7 +11,7 @@ import time
 import onnxruntime
 import pytest
 import torch
-from helpers.scripts import PHASES, ROOT, SMALL, command, the_run, without_torch
+from helpers.scripts import PHASES, ROOT, SMALL, command, start, the_run, without_torch
 
 import wsn
 from wsn import WsnError
@@ -86,12 +85,12 @@ def test_rows_are_those_of_one_by_one(run):
 def test_a_killed_search_loses_nothing_and_repeats_nothing(run):
     overrides = [f"run={run}", "search=nsga2", "search.population=6", "evaluations=12", "group=2", "name=killed"]
     path = run / "search" / "killed" / "evaluations.csv"
-    process = subprocess.Popen([sys.executable, "search.py", *overrides], cwd=ROOT, stderr=subprocess.PIPE)
+    process = start("search.py", *overrides, out=run)
     until = time.time() + 120
     while not (path.exists() and len(path.read_text().splitlines()) > 4) and time.time() < until:
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     kept = [line for line in path.read_text().splitlines() if line]
     with open(path, "a") as file:
         file.write("0123,search,va")  # what a kill may leave of a row

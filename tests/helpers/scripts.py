@@ -82,6 +82,15 @@ def without_torch(script, *overrides):
     return _forked(script, overrides, dict(os.environ), timeout=100, blocked=HEAVY)
 
 
+def start(script, *overrides, out):
+    """Start a script and return its process, to be killed."""
+    environment = {**os.environ, "OUT": str(out), "OMP_NUM_THREADS": "1"}
+    streams = [os.devnull] * 2
+    process = _server().Process(target=_run, args=(script, overrides, environment, streams, ()))
+    process.start()
+    return process
+
+
 def _forked(script, overrides, environment, timeout, blocked=()):
     with tempfile.TemporaryDirectory() as folder:
         streams = [Path(folder) / name for name in ("stdout", "stderr")]
