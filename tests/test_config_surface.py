@@ -134,7 +134,7 @@ def documented():
         text = re.sub(r"\\\n\s*", " ", path.read_text())
         for script, rest in re.findall(r"(?:python |wsn )(train|search|evaluate|export)(?:\.py)? ([^`#&|\n]*)", text):
             words = shlex.split(rest) if rest.count('"') % 2 == 0 else []
-            overrides = [w for w in words if "=" in w and not w.endswith(("=mine", ")"))]
+            overrides = [w.replace("…", "x") for w in words if "=" in w and not w.endswith(("=mine", ")"))]
             if overrides and not any(w.startswith("--") for w in words):
                 found[f"{script} {' '.join(overrides)}"] = script, overrides
     return found
