@@ -3,6 +3,7 @@ import random
 
 import pytest
 import torch
+from helpers.nets import randomise
 
 import wsn
 
@@ -27,16 +28,3 @@ def net():
 @pytest.fixture
 def rng():
     return random.Random(0)
-
-
-@torch.no_grad()
-def randomise(net):
-    """Move every parameter and statistic off its initial value, so that a mix-up cannot hide."""
-    for parameter in net.parameters():
-        parameter.add_(0.05 * torch.randn_like(parameter))
-    for name, buffer in net.named_buffers():
-        if name.endswith("running_mean"):
-            buffer.normal_(0, 0.1)
-        elif name.endswith("running_var"):
-            buffer.uniform_(0.5, 1.5)
-    return net

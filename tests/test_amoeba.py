@@ -3,18 +3,16 @@
 import collections
 import copy
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
 
 import pytest
 import torch
+from helpers.configs import CONF, LANGUAGE
+from helpers.scripts import ROOT, command, start, the_run
+from helpers.training import make_trainer
 from omegaconf import OmegaConf
-from test_config import CONF, LANGUAGE
-from test_methods import trainer
-from test_train import ROOT, command, the_run
 from transformers import AutoModelForCausalLM
 
 import wsn
@@ -101,7 +99,7 @@ def test_only_loras_and_gate_train(tmp_path):
     for depth, layers in table.items():
         assert [at for _, _, at in net.space.kept(net.space.subnet(depth=int(depth)))] == layers
     before = copy.deepcopy(net.state_dict())
-    run = trainer()
+    run = make_trainer()
     run.fit(module, datamodule=build_data(cfg.data))
     moved = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
     assert moved
@@ -128,7 +126,7 @@ def test_loras_train_on_a_base_of_few_bits(base, tmp_path):
 
     before = quantised()
     assert len(before) == 5 * 7
-    trainer().fit(module, datamodule=build_data(cfg.data))
+    make_trainer().fit(module, datamodule=build_data(cfg.data))
     assert all(torch.equal(p, before[n]) for n, p in quantised().items())
     assert any(p.abs().sum() > 0 for p in net.providers[1].up.values())
     net.eval()
@@ -202,7 +200,7 @@ def test_a_shape_is_fine_tuned_alone_from_its_merged_weights(tmp_path):
     torch.testing.assert_close(found, expected)
     assert cost(single, single.space.max()) == cost(net, subnet)
     before = copy.deepcopy(single.state_dict())
-    trainer().fit(module, datamodule=build_data(alone.data))
+    make_trainer().fit(module, datamodule=build_data(alone.data))
     assert all(not torch.equal(value, before[name]) for name, value in single.state_dict().items())
 
 
@@ -215,18 +213,12 @@ LARGER += ["trainer.enable_progress_bar=false", "paths.output_dir=${oc.env:OUT}"
 
 def killed_when(condition, *overrides, out):
     """Run train.py until the condition holds, then kill it; how it ends otherwise is an error."""
-    process = subprocess.Popen(
-        [sys.executable, "train.py", *overrides],
-        cwd=ROOT,
-        env={"OMP_NUM_THREADS": "1", **os.environ, "OUT": str(out)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = start("train.py", *overrides, out=out)
     while not condition():
-        assert process.poll() is None, "it ended by itself"
+        assert process.exitcode is None, "it ended by itself"
         time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
 
 
 def rows_in(out):

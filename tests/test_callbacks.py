@@ -6,8 +6,9 @@ from functools import partial
 import lightning as L
 import pytest
 import torch
+from helpers.nets import make_net
+from helpers.training import batches
 from lightning.pytorch.callbacks import EMAWeightAveraging
-from test_module import data, make_net
 
 from wsn.callbacks.checkpoint import AtomicCheckpointIO, load_checkpoint
 from wsn.callbacks.common import averages
@@ -54,7 +55,7 @@ def run(callbacks=(), phases=PHASES):
         enable_model_summary=False,
         callbacks=[ProgressiveShrinking(), *callbacks],
     )
-    trainer.fit(module, data(2))
+    trainer.fit(module, batches(2))
     return trainer, module
 
 

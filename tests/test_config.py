@@ -2,10 +2,10 @@
 
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
+from helpers.configs import AFTER, CONF, DEBUG, EXPERIMENTS, OPTIONS, ROOT, SAMPLERS, composed
+from helpers.scripts import run_fresh, without_torch
 from hydra.utils import get_class, get_method
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -16,49 +16,7 @@ from wsn.config.moved import KEYS, migrate
 from wsn.methods.llm_qfa import bits_space
 from wsn.run.folder import read_config
 
-ROOT = Path(__file__).parents[1]
-CONF = ROOT / "conf"
-GROUPS = ["method", "backbone", "sampler", "optim", "scheduler", "callbacks", "evaluation", "logger", "trainer", "data"]
-OPTIONS = [(g, p.stem) for g in GROUPS for p in sorted((CONF / g).glob("*.yaml"))]
-AFTER = [(g, p.stem) for g in ("search", "cost") for p in sorted((CONF / g).glob("*.yaml"))]  # training
-EXPERIMENTS = [
-    ("experiment", str(p.relative_to(CONF / "experiment").with_suffix("")))
-    for p in sorted((CONF / "experiment").rglob("*.yaml"))
-]
-DEBUG = [("debug", p.stem) for p in sorted((CONF / "debug").glob("*.yaml"))]
-LANGUAGE = ["backbone=llama", "data=shakespeare"]
-MISSING = {
-    "imagenet": ["data.root=."],
-    "imagefolder": ["data.root=.", "data.num_classes=10"],
-    "text": ["data.train=.", "backbone=llama", "method=spos"],
-    "shakespeare": ["backbone=llama", "method=spos"],
-    **dict.fromkeys(("llama", "gpt2", "qwen2", "qwen3"), ["data=shakespeare"]),
-    "soft": LANGUAGE,
-    "amoeba": LANGUAGE,
-    "amoeba_llama": ["backbone.model_dir=.", "data.train=."],
-    "amoeba_smollm2": ["backbone.model_dir=."],
-    "llm_qfa": LANGUAGE,
-    "llm_qfa_llama": ["backbone.model_dir=.", "data.train=."],
-    "llm_qfa_smollm2": ["backbone.model_dir=."],
-    "matformer": LANGUAGE,
-    "flextron": LANGUAGE,
-    "flextron_dynamic": LANGUAGE,
-    "nemotron_elastic": LANGUAGE,
-    "soft_llama": ["backbone.model_dir=.", "data.train=."],
-    "matformer_olmo": ["data.train=."],
-    **dict.fromkeys(
-        ("flextron_llama", "flextron_dynamic_llama", "nemotron_elastic_llama"),
-        ["backbone.model_dir=.", "data.train=."],
-    ),
-    "fast_language": [*LANGUAGE, "method=spos"],
-    "finetune": ["run=."],
-}
-
-
-def composed(group, name, *overrides):
-    extra = MISSING.get(name, []) + (["data.root=."] if group == "experiment" and "imagenet" in name else [])
-    extra += ["method=spos"] if group == "backbone" else []  # which restricts no dimension
-    return compose(CONF, [f"{group}={name}", *extra, *overrides])
+pytestmark = pytest.mark.xdist_group("surface")  # with test_config_surface.py: options are composed once
 
 
 def targets(node):
@@ -100,7 +58,7 @@ def test_every_file_says_what_it_is(path):
     assert first.startswith("# ")
 
 
-@pytest.mark.parametrize("name", [p.stem for p in sorted((CONF / "sampler").glob("*.yaml"))])
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_every_sampler_stays_in_the_space_and_repeats_itself(net, name):
     node = composed("sampler", name).sampler
     if name in ("exits", "granularity", "resource_balanced", "shapes"):  # of networks of equal layers
@@ -121,18 +79,12 @@ def test_every_sampler_stays_in_the_space_and_repeats_itself(net, name):
 
 @pytest.mark.parametrize("name", [p.stem for p in sorted((CONF / "backbone").glob("*.yaml"))])
 def test_a_dimensions_name_overrides_its_choices(name):
-    node = dict(composed("backbone", name).backbone)
+    node = composed("backbone", name).backbone
     if "model_dir" in node:
         assert build_group({**node, "embed_dim": [128], "layers": [1]}).space.max().embed_dim == 128
         return
-    assert build_group({**node, "resolution": [24]}).space.max().resolution == 24
-
-
-def run(*overrides):
-    start = time.time()
-    command = [sys.executable, "train.py", *overrides]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
-    return done, time.time() - start
+    net = build_group({**node, "resolution": [24]})
+    assert net.space.max().resolution == 24
 
 
 @pytest.mark.parametrize(
@@ -160,13 +112,28 @@ def run(*overrides):
 )
 def test_mistakes_give_one_clear_error_before_torch_is_loaded(overrides, words):
     before = set((ROOT / "outputs").rglob("*"))
-    done, seconds = run(*overrides)
+    done = without_torch("train.py", *overrides)
     assert done.returncode != 0
     assert all(word in done.stderr for word in words), done.stderr
     assert "Traceback" not in done.stderr
     assert set((ROOT / "outputs").rglob("*")) == before  # no folder is left behind
-    # torch alone takes longer to import than this on any machine that runs the suite otherwise idle
-    print(f"{seconds:.2f} s")
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "words"),
+    [
+        ("train.py", ["optim.lr=-1"], "optim.lr must be a positive number"),
+        ("train.py", ["--cfg", "job", "method=ofa", "--package", "optim"], "nesterov"),
+        ("evaluate.py", ["run=outputs/nope"], "does not exist"),
+        ("search.py", ["run=outputs/nope"], "does not exist"),
+        ("export.py", ["run=outputs/nope", "subnet=best"], "does not exist"),
+        ("compare.py", ["outputs/nope"], "error: The folder"),
+    ],
+)
+def test_scripts_start_in_a_new_interpreter(script, arguments, words):
+    done = run_fresh(script, *arguments)
+    assert words in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_heavy_packages_are_not_imported_by_the_scripts():
@@ -198,14 +165,18 @@ def test_the_config_of_a_moved_run_folder_points_at_where_it_is(tmp_path):
 
 @pytest.mark.parametrize(("old", "new"), KEYS.items())
 def test_keys_of_earlier_versions_still_work(old, new):
-    cfg = compose(CONF, [f"{'+' if old.startswith('method') else ''}{old}=[8]"])
-    assert OmegaConf.select(cfg, new) == [8]
     group, _, key = old.rpartition(".")
+    cfg = compose(CONF, [f"{'+' if group.startswith('method') else ''}{old}=[8]"])
+    assert OmegaConf.select(cfg, new) == [8]
     assert key not in OmegaConf.select(cfg, group)
     saved = OmegaConf.create()
     OmegaConf.update(saved, old, [8])
     assert OmegaConf.select(migrate(saved), new) == [8]
     assert key not in OmegaConf.select(saved, group)
+
+
+def test_following_by_its_earlier_name():
+    assert compose(CONF, ["method=compofa", "method.couple={kernel: depth}"]).method.follow.kernel == "depth"
 
 
 def test_published_spaces_on_photographs():

@@ -1,20 +1,27 @@
 """Every option of a recipe can be set by its name, does something, and cannot take a method's part away unseen."""
 
 import dataclasses
+import re
+import shlex
+from pathlib import Path
 
 import pytest
 import torch
+from helpers.configs import CONF, EXPERIMENTS, METHODS, ROOT, SAMPLERS, composed
+from helpers.scripts import without_torch
+from lightning.pytorch.callbacks import EMAWeightAveraging
 from omegaconf import OmegaConf
-from test_config import CONF, EXPERIMENTS, composed, run
 
-from wsn.config import compose
+from wsn.config import build, command_line, compose
 from wsn.config.moved import PARTS
 from wsn.logging.labels import label_of
-from wsn.run.train import make_module
+from wsn.run.train import make_callbacks, make_module
 from wsn.schedule import Phase, RoleLoss, constant, learning_rate, phases_of
 
-METHODS = [p.stem for p in sorted((CONF / "method").glob("*.yaml"))]
+pytestmark = pytest.mark.xdist_group("surface")  # what one process has composed it need not compose again
+
 RECIPES = [*(("method", name) for name in METHODS), *EXPERIMENTS]
+WITH_PARTS = [name for name in METHODS if "\n  callbacks:" in (CONF / "method" / f"{name}.yaml").read_text()]
 OTHER = {  # a value that no recipe has, for each field
     "epochs": 77, "warmup_epochs": 3, "lr_scale": 0.75, "roles": ["max", "max"], "choices": {"resolution": "top1"},
     "order_channels": "wanda", "fresh_optimizer": None, "continue_lr": None, "labels": 0.3, "distill": 0.7,
@@ -22,7 +29,9 @@ OTHER = {  # a value that no recipe has, for each field
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("group", "name"), RECIPES)
+@pytest.mark.parametrize(
+    ("group", "name"), [pytest.param(*r, marks=pytest.mark.slow if r in EXPERIMENTS else ()) for r in RECIPES]
+)
 def test_every_field_of_a_recipe_is_set_by_its_name(group, name):
     base = composed(group, name)
     overrides, expected = [], {}
@@ -45,7 +54,7 @@ def test_every_field_of_a_recipe_is_set_by_its_name(group, name):
     "override", ["method.phases.full.epoch=3", "method.losses.max.label=1", "method.phase.full.epochs=1"]
 )
 def test_misspelt_fields_are_refused_by_name_before_torch(override):
-    done, _ = run(override)
+    done = without_torch("train.py", override)
     assert done.returncode != 0
     assert override.partition("=")[0] in done.stderr
     assert "Traceback" not in done.stderr
@@ -82,13 +91,63 @@ def test_recipes_that_had_drifted_are_as_their_papers_say():
     assert not flextron.joint.fresh_optimizer
 
 
-@pytest.mark.parametrize("callbacks", ["default", "ema"])
-@pytest.mark.parametrize("name", METHODS)
-def test_callbacks_of_the_user_leave_a_methods_own_alone(name, callbacks):
-    own, chosen = composed("method", name), composed("method", name, f"callbacks={callbacks}")
+def assert_parts_are_kept(chosen, name):
+    """Check that a config still has the parts of its method, and that the callbacks which are made of it have."""
+    own = composed("method", name)
     assert all(chosen.method[part] == own.method[part] for part in ("callbacks", "losses", "phases"))
-    assert ("ema" in chosen.callbacks) == (callbacks == "ema")
     assert not set(chosen.callbacks) & set(chosen.method.callbacks)
+    method = build(chosen.method)
+    assert list(method.callbacks) == list(own.method.callbacks)
+    callbacks = make_callbacks(chosen, method, Path("run"))
+    assert [c for c in callbacks if c in method.callbacks.values()] == list(method.callbacks.values())
+    return callbacks
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_a_user_adds_leaves_a_methods_own_parts_alone(name):
+    added = ["callbacks=ema", "logger=wandb", "logger.wandb.offline=true", "trainer.precision=bf16-mixed"]
+    chosen = composed("method", name, *added)
+    callbacks = assert_parts_are_kept(chosen, name)
+    assert sum(isinstance(c, EMAWeightAveraging) for c in callbacks) == 1
+    assert set(chosen.logger) == {"csv", "wandb"}
+    assert chosen.trainer.precision == "bf16-mixed"
+
+
+@pytest.mark.parametrize(
+    ("name", "sampler"),
+    [
+        pytest.param(name, sampler, marks=() if name == WITH_PARTS[i % len(WITH_PARTS)] else pytest.mark.slow)
+        for name in METHODS
+        for i, sampler in enumerate(SAMPLERS)
+    ],
+)
+def test_every_sampler_leaves_every_methods_own_parts_alone(name, sampler):
+    chosen = composed("method", name, f"sampler={sampler}")
+    assert chosen.sampler._target_ == composed("sampler", sampler).sampler._target_
+    assert_parts_are_kept(chosen, name)
+
+
+def documented():
+    """Return the commands of README and docs as (script, overrides)."""
+    found = {}
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        text = re.sub(r"\\\n\s*", " ", path.read_text())
+        for script, rest in re.findall(r"(?:python |wsn )(train|search|evaluate|export)(?:\.py)? ([^`#&|\n]*)", text):
+            words = shlex.split(rest) if rest.count('"') % 2 == 0 else []
+            overrides = [w.replace("…", "x") for w in words if "=" in w and not w.endswith(("=mine", ")"))]
+            if overrides and not any(w.startswith("--") for w in words):
+                found[f"{script} {' '.join(overrides)}"] = script, overrides
+    return found
+
+
+@pytest.mark.parametrize("command", documented())
+def test_documented_overrides_compose(command):
+    script, overrides = documented()[command]
+    overrides = command_line(overrides, script)
+    sweeps = [
+        o.partition(",")[0] if re.match(r"(method|seed)=", o) else o for o in overrides
+    ]  # of a multirun its first
+    assert compose(CONF, sweeps, script)
 
 
 def test_alphanet_with_averaged_weights_distils_by_alpha_divergence():
@@ -129,7 +188,7 @@ def test_phases_by_number_and_absolute_rates():
     assert recipe("method=ofa", *by_number) == recipe("method=ofa", *by_name)
     one = compose(CONF, ["method=bignas", "method.phases.0.lr=0.3"])
     assert (one.optim.lr, one.method.phases.all.lr_scale) == (0.3, 1.0)
-    done, _ = run("method=bignas", "method.phases.3.epochs=1")
+    done = without_torch("train.py", "method=bignas", "method.phases.3.epochs=1")
     assert "the phases of this method are all" in done.stderr
-    done, _ = run("optim.lr_scale=2")
+    done = without_torch("train.py", "optim.lr_scale=2")
     assert done.stderr.startswith("error: optim.lr_scale is no more. Set optim.lr")

@@ -4,12 +4,12 @@ import json
 
 import pytest
 import torch
-from test_train import SMALL, command, the_run, weights
+from helpers.scripts import PHASES, SMALL, command, the_run, weights
 
 from wsn.files import read_csv
 
 pytestmark = [pytest.mark.ddp, pytest.mark.timeout(900)]
-BASE = [s for s in SMALL if not s.startswith(("data.batch_size", "trainer.limit"))]
+BASE = [s for s in [*SMALL, *PHASES] if not s.startswith(("data.batch_size", "trainer.limit"))]
 # Dropout draws differ by rank. BN over a few values amplifies rounding tenfold a step: hence float64, one step a phase.
 BASE += ["data.batch_size=8", "data.images_per_epoch=null", "backbone.drop_rate=0", "trainer.precision=64-true"]
 
@@ -47,9 +47,8 @@ def test_samplers_with_feedback_draw_the_same_on_every_rank(tmp_path, sampler):
     """Scores, evaluations and gradients reach all ranks alike."""
     overrides = ["method=spos", f"sampler={sampler}", "method.phases.0.epochs=3", "method.phases.0.warmup_epochs=0"]
     overrides += ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "evaluation.every_n_epochs=1"]
-    probe = ["+callbacks.note._target_=probes.NoteDraws", f"+callbacks.note.folder={tmp_path}"]
-    small = [s for s in SMALL if "phases" not in s]
-    command("train.py", *small, *overrides, *probe, out=tmp_path)
+    probe = ["+callbacks.note._target_=helpers.probes.NoteDraws", f"+callbacks.note.folder={tmp_path}"]
+    command("train.py", *SMALL, *overrides, *probe, out=tmp_path)
     first, second = (json.loads((tmp_path / f"draws-{rank}.json").read_text()) for rank in (0, 1))
     assert first == second
     assert len({d for step in first for d in step}) > 5

@@ -7,6 +7,7 @@ from torch import nn
 import wsn
 from wsn.evaluation.evaluate import calibrate, candidates, evaluate
 from wsn.evaluation.metrics import ImageMetrics
+from wsn.files import write_csv
 from wsn.supernet.images import at_resolution
 
 
@@ -59,6 +60,14 @@ def test_metrics_against_counting_by_hand(net, images):
     top5 = (logits.topk(5).indices == y[:, None]).any(-1).float().mean().item()
     assert result["acc5"] == pytest.approx(top5)
     assert result["loss"] == pytest.approx(nn.functional.cross_entropy(logits, y).item(), rel=1e-5)
+
+
+def test_subnets_of_a_table_are_candidates(net, tmp_path):
+    other = wsn.create_supernet("mobilenet", kernel=[9], resolution=32)
+    rows = [{"arch": s.to_json()} for s in (net.space.min(), net.space.max(), other.space.min())]
+    write_csv(tmp_path / "table.csv", rows)
+    chosen = candidates(net, {"largest": "largest"}, panel=0, table=tmp_path / "table.csv")
+    assert [(c.kind, c.subnet) for c in chosen] == [("largest", net.space.max()), ("table", net.space.min())]
 
 
 def test_the_panel_covers_the_cost_range(net):

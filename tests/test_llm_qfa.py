@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 import torch
-from test_config import CONF, LANGUAGE
-from test_methods import trainer
+from helpers.configs import CONF, LANGUAGE
+from helpers.training import make_trainer
 from transformers import AutoModelForCausalLM
 
 import wsn
@@ -115,7 +115,7 @@ def test_only_loras_train(tmp_path):
     assert net.space.size() == 3**3
     before = copy.deepcopy(net.state_dict())
     assert all(before[name].any() for name in before if name.endswith("scales"))
-    trainer(epochs=2).fit(module, datamodule=build_data(cfg.data))
+    make_trainer(epochs=2).fit(module, datamodule=build_data(cfg.data))
     moved = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
     assert {name.rpartition(".")[2] for name in moved} == {"down", "up"}
     assert {name.split(".")[-2] for name in moved} == {"2", "3", "4"}

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from test_config import CONF
+from helpers.configs import CONF
 
 import wsn
 from wsn.backbones.hugging_face import load_tokenizer

@@ -4,19 +4,19 @@ import copy
 from functools import partial
 from pathlib import Path
 
-import lightning as L
 import pytest
 import torch
+from helpers.configs import CONF, OF_LANGUAGE, SAMPLERS, TINY_IMAGES, TINY_LANGUAGE, composed
+from helpers.configs import METHODS as ALL_METHODS
+from helpers.nets import make_net
+from helpers.training import assert_same_weights, batches, make_trainer, train_a_little
 from lightning.pytorch.callbacks import Callback
-from test_config import CONF, composed
-from test_module import assert_same_weights, data, make_net
 from torch import nn
 
 import wsn
 from wsn.callbacks.data_importance import DataImportance
 from wsn.callbacks.delayed_shrinking import DelayedShrinking
 from wsn.callbacks.distillation import AlphaDivergence
-from wsn.callbacks.progressive_shrinking import ProgressiveShrinking
 from wsn.config import build_data, compose
 from wsn.errors import WsnError
 from wsn.evaluation.evaluate import evaluate
@@ -29,34 +29,12 @@ from wsn.module import SupernetModule
 from wsn.run.train import make_module
 from wsn.samplers.listed import ListedSampler
 from wsn.samplers.uniform import UniformSampler
-from wsn.schedule import Phase, RoleLoss, constant, cosine, total_epochs
+from wsn.schedule import Phase, RoleLoss, constant, cosine
 
-METHODS = [p.stem for p in sorted((CONF / "method").glob("*.yaml"))]
-METHODS.remove("finetune")  # of a finished run; test_product.py
-SAMPLERS = [p.stem for p in sorted((CONF / "sampler").glob("*.yaml"))]
+METHODS = [name for name in ALL_METHODS if name != "finetune"]  # of a finished run; test_product.py
 SANDWICH = ["max", "min", "random", "random"]
 DISTIL = RoleLoss(labels=0.0, distill=1.0, target="max", dropout=False)
 IN_PLACE = {"max": RoleLoss(), "default": DISTIL}
-SMALL = [
-    "backbone.width_mult=0.2",
-    "backbone.resolution=[16,24]",
-    "data.batch_size=8",
-    "data.images_per_epoch=24",
-    "data.val_size=40",
-]
-
-
-def trainer(callbacks=(), epochs=1, **kwargs):
-    return L.Trainer(
-        accelerator="cpu",
-        max_epochs=epochs,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[ProgressiveShrinking(), *callbacks],
-        **kwargs,
-    )
 
 
 def module_of(net, method, roles, curve=constant, momentum=0.0, **kwargs):
@@ -84,33 +62,28 @@ class Draws(Callback):
         pl_module.sampler.sample = noting
 
 
+def quick_of(names, quick):
+    """Mark the others of these cases slow."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
 # -- every yaml ------------------------------------------------------------------------------------------
 
 
-LANGUAGE = [
-    "backbone=llama",
-    "data=shakespeare",
-    "data.images_per_epoch=8",
-    "data.batch_size=4",
-    "data.val_size=8",
-    "data.sequence_length=16",
-    "backbone.num_layers=3",
-    "backbone.hidden_size=32",
-    "backbone.ffn_size=64",
-    "optim=adamw",
-    "optim.clip_norm=null",
+LANGUAGE_MODELS = [
+    "experiment=ofa_llama",
+    *(f"method={m}" for m in ["bignas", "alphanet", "sortednet", "deps", "soft"]),
 ]
-OF_LANGUAGE = ["soft", "matformer", "amoeba", "flextron", "flextron_dynamic", "nemotron_elastic", "llm_qfa"]
+
+
+@pytest.mark.parametrize("choice", quick_of(LANGUAGE_MODELS, ["method=bignas", "experiment=ofa_llama"]))
+def test_methods_train_language_models(choice):
+    train_a_little(compose(CONF, [choice, *TINY_LANGUAGE]))
 
 
 @pytest.mark.parametrize(
-    "choice", [*(f"method={m}" for m in ("bignas", "alphanet", "sortednet", "deps", "soft")), "experiment=ofa_llama"]
+    "criterion", quick_of(["l2", "taylor", "wanda", "flap", "minitron", "uniql"], ["l2", "taylor", "flap"])
 )
-def test_methods_train_language_models(choice):
-    train_a_little(compose(CONF, [choice, *LANGUAGE]))
-
-
-@pytest.mark.parametrize("criterion", ["l2", "taylor", "wanda", "flap", "minitron", "uniql"])
 def test_channels_are_sorted_by_any_criterion_before_a_phase(criterion):
     """Also where the network's resolution is not the data's: a ViT accepts no other."""
     tiny = ["backbone.depth=[2]", "backbone.resolution=[24]", "backbone.patch_size=[8]", "backbone.embed_dim=[96,192]"]
@@ -119,27 +92,17 @@ def test_channels_are_sorted_by_any_criterion_before_a_phase(criterion):
     train_a_little(cfg)
 
 
-@pytest.mark.parametrize("name", METHODS)
+# One of each class; every method trains in test_golden_curves.py
+CLASSES = ["ofa", "slimmable", "plain", "soft", "amoeba", "flextron_dynamic", "llm_qfa"]
+
+
+@pytest.mark.parametrize("name", quick_of(METHODS, CLASSES))
 def test_every_method_trains(name, tmp_path):
     files = [f"paths.output_dir={tmp_path}", f"paths.run_dir={tmp_path}/run"]
-    cfg = compose(CONF, [f"method={name}", *files, *(LANGUAGE if name in OF_LANGUAGE else SMALL)])
+    cfg = compose(CONF, [f"method={name}", *files, *(TINY_LANGUAGE if name in OF_LANGUAGE else TINY_IMAGES)])
     if name == "plain":
         cfg.method.subnet = "smallest"
     train_a_little(cfg)
-
-
-def train_a_little(cfg):
-    """Train one epoch of each phase."""
-    module = make_module(cfg)
-    before = copy.deepcopy(module.supernet.state_dict())
-    for phase in module.method.phases:
-        phase.epochs, phase.warmup_epochs = 1, 0
-    run = trainer(module.method.callbacks.values(), total_epochs(module.method.phases))
-    run.fit(module, datamodule=build_data(cfg.data))
-    after = module.supernet.state_dict()
-    assert any(not torch.equal(before[k], after[k]) for k in before)
-    assert all(v.isfinite().all() for v in after.values())
-    assert run.callback_metrics["train/gmacs_spent"] > 0
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -164,8 +127,8 @@ SAMPLED = {  # of language
 
 def draws_of(name, tmp_path, stop=None, checkpoint=None):
     files = [f"paths.output_dir={tmp_path}", f"paths.run_dir={tmp_path}/run"]
-    language = [*LANGUAGE, "data.images_per_epoch=12", *files, *SAMPLED.get(name, [])]
-    cfg = compose(CONF, [*(language if name in SAMPLED else ["method=spos", *SMALL]), f"sampler={name}"])
+    language = [*TINY_LANGUAGE, "data.images_per_epoch=12", *files, *SAMPLED.get(name, [])]
+    cfg = compose(CONF, [*(language if name in SAMPLED else ["method=spos", *TINY_IMAGES]), f"sampler={name}"])
     torch.manual_seed(0)
     module, draws = make_module(cfg), Draws()
     module.method.phases[0].epochs, module.method.phases[0].warmup_epochs = 3, 0
@@ -185,7 +148,7 @@ def draws_of(name, tmp_path, stop=None, checkpoint=None):
                 run.should_stop = True
                 run.limit_train_batches = 0
 
-    run = trainer([draws, Feedback(), Stop()], 3, max_steps=stop or -1)
+    run = make_trainer([draws, Feedback(), Stop()], 3, max_steps=stop or -1)
     run.fit(module, datamodule=build_data(cfg.data), ckpt_path=checkpoint)
     return draws.seen
 
@@ -193,7 +156,7 @@ def draws_of(name, tmp_path, stop=None, checkpoint=None):
 QUICK = ("path_importance", "phased", "sorted", "uniform")
 
 
-@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in SAMPLERS])
+@pytest.mark.parametrize("name", quick_of(SAMPLERS, QUICK))
 def test_every_sampler_goes_on_exactly_after_a_resume(name, tmp_path):
     whole = draws_of(name, tmp_path)
     assert len(whole) == 9
@@ -213,8 +176,8 @@ def deps(multiplier, ramp=0.0, epochs=2, callbacks=(), curve=cosine, roles=SANDW
     }
     module = module_of(net, Method("deps", phases, IN_PLACE), roles, curve)
     shrinking = DelayedShrinking(ramp, multiplier)
-    run = trainer([shrinking, *callbacks], 1 + epochs)
-    run.fit(module, data(2))
+    run = make_trainer([shrinking, *callbacks], 1 + epochs)
+    run.fit(module, batches(2))
     return net, module, shrinking
 
 
@@ -262,7 +225,7 @@ def test_gradients_of_a_subnet_are_masked_to_its_channels():
 def test_delayed_shrinking_needs_a_switch():
     module = module_of(make_net(), Method("m", {"all": Phase(1)}, IN_PLACE), SANDWICH)
     with pytest.raises(WsnError, match="method=deps"):
-        trainer([DelayedShrinking()]).fit(module, data(1))
+        make_trainer([DelayedShrinking()]).fit(module, batches(1))
 
 
 # -- BigNAS, AlphaNet -------------------------------------------------------------------------------------
@@ -287,10 +250,10 @@ def test_alpha_divergence_callback_takes_the_place_of_the_methods_loss():
     adaptive = partial(adaptive_alpha_divergence, alpha_min=-0.5, alpha_max=0.5, clip=2.0)
     roles = ["max", "random", "min"]
     kwargs = {"method": Method("a", {"all": Phase(1)}, IN_PLACE, distillation=adaptive), "roles": roles}
-    trainer().fit(module_of(expected, **kwargs), data(2))
+    make_trainer().fit(module_of(expected, **kwargs), batches(2))
     module = module_of(net, Method("b", {"all": Phase(1)}, IN_PLACE), roles)
-    run = trainer([AlphaDivergence(-0.5, 0.5, 2.0)])
-    run.fit(module, data(2))
+    run = make_trainer([AlphaDivergence(-0.5, 0.5, 2.0)])
+    run.fit(module, batches(2))
     assert_same_weights(net, expected, rtol=0, atol=0)
     assert run.callback_metrics["train/alpha_divergence"] >= 0
 
@@ -341,7 +304,7 @@ def test_us_net_fails_without_calibration_and_works_with_it():
     module = module_of(net, Method("us", {"all": Phase(3)}, IN_PLACE), SANDWICH, momentum=0.9)
     x, y = blobs(640, 0)
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=32)
-    trainer(epochs=3).fit(module, loader)
+    make_trainer(epochs=3).fit(module, loader)
     test = [blobs(200, 1)]
     subnets = [net.space.subnet(width=w) for w in widths]
     calibrated = [m["acc"] for m in evaluate(net, subnets, test, list(x[:256].split(64)), partial(ImageMetrics, 4))]
@@ -383,10 +346,10 @@ def test_data_importance_is_the_mean_size_of_the_logits_gradient():
             for index, g in zip(run.datamodule.order.batch(run.current_epoch, batch_idx), logits.grad):
                 self.found.setdefault((run.current_epoch, index), []).append(g.norm().item())
 
-    cfg = compose(CONF, ["method=pa_da", *SMALL])
+    cfg = compose(CONF, ["method=pa_da", *TINY_IMAGES])
     scores, importance, data_module = Scores(), DataImportance(tau=0.8), build_data(cfg.data)
     module = make_module(cfg)
-    trainer([scores, importance], 2).fit(module, datamodule=data_module)
+    make_trainer([scores, importance], 2).fit(module, datamodule=data_module)
     expected = torch.zeros(data_module.train_size)
     for (epoch, index), values in scores.found.items():
         if epoch == 1:
@@ -406,7 +369,7 @@ def test_compute_counts_three_forwards_for_each_subnet_and_one_for_a_teacher():
     phases = {"full": Phase(1, roles=["max"]), "shrink": Phase(1, roles=["min", "min"])}
     losses = {"max": RoleLoss(), "min": RoleLoss(distill=1.0, target="teacher")}
     module = module_of(net, Method("ofa", phases, losses), ["max"])
-    trainer(epochs=2).fit(module, data(batches=3, batch_size=8))
+    make_trainer(epochs=2).fit(module, batches(3, batch_size=8))
     large, small = (wsn.cost(net, s).macs for s in (net.space.max(), net.space.min()))
     teacher = wsn.cost(net, net.space.subnet(resolution=16)).macs  # at the student's resolution
     assert module.macs_spent == 24 * (3 * large) + 24 * (6 * small + teacher)
@@ -416,7 +379,7 @@ def test_norms_inside_a_score_are_left_alone():
     net = make_net()
     method = Method("m", {"all": Phase(1)}, IN_PLACE)
     before = {k: v.clone() for k, v in net.state_dict().items() if "running" in k}
-    loss = method.score(net.train(), next(iter(data(1))), net.space.min())
+    loss = method.score(net.train(), next(iter(batches(1))), net.space.min())
     assert loss.item() > 0
     assert not loss.requires_grad
     assert all(torch.equal(v, net.state_dict()[k]) for k, v in before.items())
@@ -430,7 +393,7 @@ def test_worked_example_of_the_readme_runs(tmp_path):
     assert 10 < len(text.splitlines()) <= 30
     (tmp_path / "method").mkdir()
     (tmp_path / "method" / "mine.yaml").write_text(text)
-    cfg = compose(CONF, ["method=mine", f"hydra.searchpath=[{tmp_path}]", *SMALL])
+    cfg = compose(CONF, ["method=mine", f"hydra.searchpath=[{tmp_path}]", *TINY_IMAGES])
     module = make_module(cfg)
     module.method.phases[0].epochs = 1
-    trainer().fit(module, datamodule=build_data(cfg.data))
+    make_trainer().fit(module, datamodule=build_data(cfg.data))

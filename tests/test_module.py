@@ -3,14 +3,13 @@
 import copy
 from functools import partial
 
-import lightning as L
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.utils.data import DataLoader, TensorDataset
+from helpers.nets import make_net
+from helpers.training import assert_same_weights, batches, fit
 
 import wsn
-from wsn.callbacks.progressive_shrinking import ProgressiveShrinking
 from wsn.losses import soft_cross_entropy
 from wsn.methods.base import Method
 from wsn.module import SupernetModule, parameter_groups
@@ -22,13 +21,6 @@ from wsn.supernet.images import at_resolution
 LR = 0.05
 
 
-def make_net():
-    torch.manual_seed(0)
-    return wsn.create_supernet(
-        "mobilenet", num_classes=4, in_chans=1, width_mult=0.25, resolution=[16, 24], reduction=8
-    )
-
-
 Sandwich = partial(UniformSampler, roles=["max", "random", "min"])
 
 
@@ -37,29 +29,6 @@ def in_place(**kwargs):
     return Method(
         "sandwich", {"all": Phase(4, roles=["max", "random", "min"])}, {"max": RoleLoss(), "default": distil}, **kwargs
     )
-
-
-def data(batches=3, batch_size=8):
-    generator = torch.Generator().manual_seed(1)
-    x = torch.randn(batches * batch_size, 1, 24, 24, generator=generator)
-    y = torch.randint(0, 4, (batches * batch_size,), generator=generator)
-    return DataLoader(TensorDataset(x, y), batch_size=batch_size)
-
-
-def fit(module, loader, epochs=1, tmp_path=None, **trainer):
-    trainer = L.Trainer(
-        accelerator="cpu",
-        max_epochs=epochs,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=tmp_path,
-        callbacks=[ProgressiveShrinking()],
-        **trainer,
-    )
-    trainer.fit(module, loader)
-    return trainer
 
 
 def make_module(net, method, sampler=Sandwich, momentum=0.9, **kwargs):
@@ -96,24 +65,19 @@ def reference(net, batches, share=1.0, accumulate=1, clip=None):
     return net
 
 
-def assert_same_weights(a, b, **tolerance):
-    for (name, p), q in zip(a.named_parameters(), b.parameters(), strict=True):
-        torch.testing.assert_close(p, q, msg=lambda m, n=name: f"{n}: {m}", **tolerance)
-
-
 @pytest.mark.parametrize(("aggregation", "share"), [("sum", 1.0), ("mean", 1 / 3)])
 def test_gradients_are_summed_or_averaged(aggregation, share):
     net = make_net()
-    expected = reference(copy.deepcopy(net), list(data()), share=share)
-    fit(make_module(net, in_place(aggregation=aggregation)), data())
+    expected = reference(copy.deepcopy(net), list(batches()), share=share)
+    fit(make_module(net, in_place(aggregation=aggregation)), batches())
     assert_same_weights(net, expected)
 
 
 def test_accumulation_averages_batches_and_flushes_the_last():
     net = make_net()
-    expected = reference(copy.deepcopy(net), list(data(3)), accumulate=2)
+    expected = reference(copy.deepcopy(net), list(batches(3)), accumulate=2)
     module = make_module(net, in_place(), accumulate=2)
-    trainer = fit(module, data(3))
+    trainer = fit(module, batches(3))
     assert trainer.global_step == 2
     # the last step holds one batch of two: its gradient is halved in both
     assert_same_weights(net, expected)
@@ -126,9 +90,9 @@ def test_clipping(kind):
         clip = partial(torch.nn.utils.clip_grad_norm_, max_norm=0.1)
     else:
         clip = partial(torch.nn.utils.clip_grad_value_, clip_value=0.01)
-    expected = reference(copy.deepcopy(net), list(data()), clip=clip)
+    expected = reference(copy.deepcopy(net), list(batches()), clip=clip)
     limit = {"clip_norm": 0.1} if kind == "norm" else {"clip_value": 0.01}
-    fit(make_module(net, in_place(), **limit), data())
+    fit(make_module(net, in_place(), **limit), batches())
     assert_same_weights(net, expected)
     with pytest.raises(wsn.WsnError, match="not both"):
         make_module(net, in_place(), clip_norm=1.0, clip_value=1.0)
@@ -137,7 +101,7 @@ def test_clipping(kind):
 def test_bfloat16_amp_trains():
     net = make_net()
     before = [p.clone() for p in net.parameters()]
-    fit(make_module(net, in_place()), data(), precision="bf16-mixed")
+    fit(make_module(net, in_place()), batches(), precision="bf16-mixed")
     assert all(p.dtype == torch.float32 for p in net.parameters())
     assert any(not torch.equal(p, b) for p, b in zip(net.parameters(), before))
 
@@ -161,7 +125,7 @@ def test_the_schedule_is_per_step_and_restarts():
         lambda progress: 1 - progress,
         warmup_from=0.5,
     )
-    fit(module, data(2), epochs=3)
+    fit(module, batches(2), epochs=3)
     assert rates == pytest.approx([0.1, 0.15, 0.2, 0.1, 0.1, 0.05])
 
 
@@ -188,7 +152,7 @@ def test_dropout_of_one_role_leaves_the_others():
         return made
 
     net.view = view
-    batch = next(iter(data()))
+    batch = next(iter(batches()))
     draws = Sandwich(net.space, shared=()).sample(0)
     list(in_place().step(net.train(), batch, draws))
     assert rates[net.space.max()] == 0.5
@@ -205,7 +169,7 @@ def test_errors_in_a_method():
         RoleLoss(distill=1.0)
     with pytest.raises(wsn.WsnError, match="no loss for the role 'min'"):
         Method("m", {"a": Phase(1)}, {"max": RoleLoss()}).role_loss("min")
-    net, batch = make_net(), next(iter(data()))
+    net, batch = make_net(), next(iter(batches()))
     for target in ("max", "teacher"):
         method = Method("m", {"a": Phase(1)}, {"default": RoleLoss(distill=1.0, target=target)})
         with pytest.raises(wsn.WsnError, match="before|no teacher"):
@@ -217,4 +181,4 @@ def test_a_loss_that_is_not_finite_ends_training_with_one_error():
     with torch.no_grad():
         net.model.classifier.weight.fill_(float("nan"))
     with pytest.raises(wsn.WsnError, match=r"max.*nan.*optim.lr"):
-        fit(make_module(net, in_place()), data())
+        fit(make_module(net, in_place()), batches())

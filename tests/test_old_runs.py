@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_train import command
+from helpers.scripts import command
 
 import wsn
 from wsn.files import read_csv

@@ -5,8 +5,7 @@ import random
 import pytest
 import torch
 import torch.nn.functional as F
-from backbones.small import MORE, SMALL, example
-from conftest import randomise
+from helpers.nets import BACKBONES, MORE_BACKBONES, example, randomise
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
@@ -58,10 +57,10 @@ def one_by_one(net, subnet, batches, calibration):
     return torch.cat([net.predict(plain, x, subnet).flatten(0, -2) for x, _ in batches])
 
 
-@pytest.mark.parametrize("name", [*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE)])
+@pytest.mark.parametrize("name", [*BACKBONES, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE_BACKBONES)])
 def test_results_are_those_of_one_by_one(name):
     torch.manual_seed(0)
-    net = randomise({**SMALL, **MORE}[name]()).eval()
+    net = randomise({**BACKBONES, **MORE_BACKBONES}[name]()).eval()
     subnets = relatives(net.space)
     batches, calibration = batches_of(net)
     before = {n: t.clone() for n, t in net.state_dict().items()}
@@ -107,7 +106,7 @@ def test_what_was_written_into_is_computed_again():
 
     from wsn.methods.plain import Standalone
 
-    net = Standalone(SMALL["mobilenet"](), SMALL["mobilenet"]().space.min())
+    net = Standalone(BACKBONES["mobilenet"](), BACKBONES["mobilenet"]().space.min())
     views = [nn.Sequential(nn.Linear(2, 2), Careless()) for _ in range(2)]
     views[1][0] = views[0][0]
     plain = nn.Sequential(*views[0])
@@ -122,7 +121,7 @@ def test_what_was_written_into_is_computed_again():
 
 
 def test_private_norms_are_not_shared():
-    net = SMALL["slimmable_mobilenetv2"]()
+    net = BACKBONES["slimmable_mobilenetv2"]()
     a, b = net.space.max(), net.space.middle()
     net.providers.append(SwitchableNorms(net, [a]))
     assert net.around_blocks(a) != net.around_blocks(b)

@@ -3,17 +3,15 @@
 import json
 import re
 import shlex
-import signal
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import onnxruntime
 import pytest
 import torch
-from test_train import SMALL, command, the_run
+from helpers.scripts import PHASES, ROOT, SMALL, command, start, the_run, without_torch
 
 import wsn
 from wsn import WsnError
@@ -28,15 +26,13 @@ from wsn.run.run import open_run
 from wsn.run.search import search_run
 
 pytestmark = pytest.mark.xdist_group("product")  # one process makes the run that all tests share
-ROOT = Path(__file__).parents[1]
-TINY = [s for s in SMALL if "phases" not in s]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run of a few steps, searched by random choice."""
     out = tmp_path_factory.mktemp("product")
-    command("train.py", "method=spos", "method.phases.0.epochs=1", *TINY, out=out)
+    command("train.py", "method=spos", "method.phases.0.epochs=1", *SMALL, out=out)
     folder = the_run(out)
     search(folder, "search=random", "evaluations=8", "group=4", "name=first")
     return folder
@@ -89,12 +85,12 @@ def test_rows_are_those_of_one_by_one(run):
 def test_a_killed_search_loses_nothing_and_repeats_nothing(run):
     overrides = [f"run={run}", "search=nsga2", "search.population=6", "evaluations=12", "group=2", "name=killed"]
     path = run / "search" / "killed" / "evaluations.csv"
-    process = subprocess.Popen([sys.executable, "search.py", *overrides], cwd=ROOT, stderr=subprocess.PIPE)
+    process = start("search.py", *overrides, out=run)
     until = time.time() + 120
     while not (path.exists() and len(path.read_text().splitlines()) > 4) and time.time() < until:
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     kept = [line for line in path.read_text().splitlines() if line]
     with open(path, "a") as file:
         file.write("0123,search,va")  # what a kill may leave of a row
@@ -169,9 +165,7 @@ def test_mistakes_in_a_search_are_one_clear_error(run, overrides, words):
     ],
 )
 def test_mistakes_answer_before_torch_is_loaded(run, script, overrides, words):
-    text = f"import sys; sys.argv = {[script, *(o.format(run=run) for o in overrides)]!r}\n"
-    text += f"sys.modules['torch'] = None\nimport runpy; runpy.run_path({script!r}, run_name='__main__')"
-    done = subprocess.run([sys.executable, "-c", text], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = without_torch(script, *(o.format(run=run) for o in overrides))
     assert done.returncode != 0
     assert words in done.stderr
     assert "Traceback" not in done.stderr
@@ -232,7 +226,7 @@ def test_mistakes_in_an_export_are_one_clear_error(run, overrides, words):
 
 
 def test_fine_tuning_starts_from_the_supernets_weights(run, tmp_path):
-    shared = [s for s in TINY if not s.startswith(("backbone", "data"))]
+    shared = [s for s in SMALL if not s.startswith(("backbone", "data"))]
     start = ["method=finetune", f"run={run}", "subnet=smallest", "method.phases.0.epochs=1"]
     command("train.py", *start, *shared, "optim.weight_decay=0", "method.phases.0.lr=1e-12", out=tmp_path)
     tuned = open_run(the_run(tmp_path)).net
@@ -405,7 +399,7 @@ def test_readmes_four_commands(tmp_path):
     text = (ROOT / "README.md").read_text()
     block = re.search(r"<!-- four commands -->\n```bash\n(.*?)```", text, re.DOTALL).group(1)
     run = tmp_path / "first"
-    small = [s for s in SMALL if "output_dir" not in s]
+    small = [s for s in [*SMALL, *PHASES] if "output_dir" not in s]
     for line in block.strip().splitlines():
         script, *rest = shlex.split(line.replace("outputs/first", str(run)))[1:]
         if script == "-c":

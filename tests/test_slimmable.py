@@ -3,7 +3,7 @@
 import pytest
 import timm
 import torch
-from conftest import randomise
+from helpers.nets import randomise
 
 import wsn
 from wsn.cost_models.macs import count_macs

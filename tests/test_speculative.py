@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from backbones.small import SMALL
-from conftest import randomise
+from helpers.nets import BACKBONES, randomise
 
 from wsn import WsnError
 from wsn.deploy.speculative import speculate
@@ -12,7 +11,7 @@ from wsn.deploy.speculative import speculate
 @pytest.fixture(scope="module", params=["llama", "gpt2"])
 def networks(request):
     torch.manual_seed(1)
-    net = randomise(SMALL[request.param]()).eval()
+    net = randomise(BACKBONES[request.param]()).eval()
     for parameter in net.parameters():  # away from ties, and from repeating one token
         parameter.data.mul_(3)
     return net.view(net.space.max()), net.view(net.space.subnet(layers=[0]))

@@ -4,7 +4,7 @@ import threading
 import lightning as L
 import pytest
 import torch
-from conftest import randomise
+from helpers.nets import randomise
 from timm.models.mobilenetv3 import MobileNetV3
 from torch import nn
 

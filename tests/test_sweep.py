@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.scripts import command, weights
 from omegaconf import OmegaConf
-from test_train import command, weights
 
 from wsn.callbacks.checkpoint import load_checkpoint
 from wsn.errors import WsnError
@@ -37,7 +37,11 @@ SMALL = [
 
 
 JOBS = ["-m", "seed=0,1", "optim.accumulate=1,-1", *SMALL, "sweep=s"]
-KILL = ["+callbacks.kill._target_=probes.KillAt", "+callbacks.kill.step=2", "+callbacks.kill.once=${oc.env:OUT}/killed"]
+KILL = [
+    "+callbacks.kill._target_=helpers.probes.KillAt",
+    "+callbacks.kill.step=2",
+    "+callbacks.kill.once=${oc.env:OUT}/killed",
+]
 
 
 @pytest.fixture(scope="module")

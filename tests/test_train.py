@@ -1,71 +1,22 @@
 """Whole runs from the command line."""
 
-import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from helpers.scripts import PHASES, SMALL, command, the_run, weights
 
 from wsn.evaluation.pareto import Front
 from wsn.files import read_csv
 
 pytestmark = pytest.mark.xdist_group("train")  # one process makes the run that the tests share
 
-ROOT = Path(__file__).parents[1]
-SMALL = [
-    "backbone.width_mult=0.2",
-    "backbone.reduction=32",
-    "backbone.resolution=[24,32]",
-    "data.batch_size=16",
-    "data.val_size=40",
-    "data.eval_batch_size=40",
-    "data.calibration_images=32",
-    "evaluation.panel=2",
-    "trainer.limit_train_batches=3",
-    "trainer.log_every_n_steps=1",
-    "trainer.enable_progress_bar=false",
-    "callbacks.checkpoint.every_n_steps=2",
-    "paths.output_dir=${oc.env:OUT}",
-    *[f"method.phases.{i}.epochs=1" for i in range(6)],
-    "method.phases.0.warmup_epochs=0",
-]
-
-
-def command(script, *overrides, out, check=True, timeout=560):
-    # One thread: these networks are small, and several processes share the machine.
-    environment = {"OMP_NUM_THREADS": "1", **os.environ, "OUT": str(out), "PYTHONPATH": str(ROOT / "tests")}
-    environment["WANDB_MODE"] = "offline"
-    done = subprocess.run(
-        [sys.executable, script, *overrides],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=timeout,
-    )
-    if check:
-        assert done.returncode == 0, done.stdout + done.stderr
-    return done
-
-
-def the_run(out):
-    (config,) = out.rglob("config.yaml")
-    return config.parent
-
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("whole")
-    done = command("train.py", *SMALL, out=out)
+    done = command("train.py", *SMALL, *PHASES, out=out, fresh=True)
     return the_run(out), done
-
-
-def weights(run):
-    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
 
 
 def test_what_a_run_leaves(finished):
@@ -92,7 +43,7 @@ def test_what_a_run_leaves(finished):
 def test_evaluate_agrees_with_the_run(finished):
     run, _ = finished
     row = next(r for r in read_csv(run / "subnets.csv") if r["split"] == "test" and r["kind"] == "smallest")
-    command("evaluate.py", f"run={run}", f"subnet={row['id']}", out=run)
+    command("evaluate.py", f"run={run}", f"subnet={row['id']}", out=run, fresh=True)
     (again,) = read_csv(run / "evaluation.csv")
     assert {k: again[k] for k in ("id", "macs", "params", "acc", "acc5")} == {
         k: row[k] for k in ("id", "macs", "params", "acc", "acc5")
@@ -109,8 +60,12 @@ def test_evaluate_agrees_with_the_run(finished):
 )
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(finished, tmp_path, step, name):
     whole, _ = finished
-    probe = ["+callbacks.kill._target_=probes.KillAt", f"+callbacks.kill.step={step}", f"+callbacks.kill.name={name}"]
-    done = command("train.py", *SMALL, *probe, out=tmp_path, check=False)
+    probe = [
+        "+callbacks.kill._target_=helpers.probes.KillAt",
+        f"+callbacks.kill.step={step}",
+        f"+callbacks.kill.name={name}",
+    ]
+    done = command("train.py", *SMALL, *PHASES, *probe, out=tmp_path, check=False)
     assert done.returncode != 0
     assert name == "SIGINT" or done.returncode == -signal.SIGKILL
     run = the_run(tmp_path)
@@ -143,8 +98,7 @@ def test_a_corrupt_checkpoint_is_one_error_and_the_results_stay(finished, tmp_pa
 
 
 def test_plain_trains_one_subnet_alone(tmp_path):
-    small = [s for s in SMALL if "phases" not in s]
-    overrides = [*small, "method=plain", "method.subnet=smallest", "method.phases.0.epochs=1"]
+    overrides = [*SMALL, "method=plain", "method.subnet=smallest", "method.phases.0.epochs=1"]
     command("train.py", *overrides, out=tmp_path)
     run = the_run(tmp_path)
     (row,) = [r for r in read_csv(run / "subnets.csv") if r["split"] == "test"]
@@ -155,8 +109,7 @@ def test_plain_trains_one_subnet_alone(tmp_path):
 @pytest.mark.slow
 def test_all_methods_in_one_multirun(tmp_path):
     methods = "ofa,bignas,alphanet,attentive_nas,sortednet,deps,us_net,spos,fairnas,plain"
-    small = [s for s in SMALL if "phases" not in s]
-    done = command("train.py", "-m", f"method={methods}", "budget_gmacs=0.5", *small, out=tmp_path, timeout=900)
+    done = command("train.py", "-m", f"method={methods}", "budget_gmacs=0.5", *SMALL, out=tmp_path, timeout=900)
     runs = sorted(p.parent for p in tmp_path.rglob("config.yaml"))
     assert len(runs) == 10, done.stderr
     for run in runs:
@@ -166,7 +119,7 @@ def test_all_methods_in_one_multirun(tmp_path):
 @pytest.mark.slow
 def test_a_budget_is_kept(tmp_path):
     """The planned compute is what a run spends, teacher, several phases and candidates included."""
-    small = [s for s in SMALL if not s.startswith(("trainer.limit", "data.batch_size"))]
+    small = [s for s in [*SMALL, *PHASES] if not s.startswith(("trainer.limit", "data.batch_size"))]
     command("train.py", "method=ofa", "data.batch_size=8", "budget_gmacs=6", *small, out=tmp_path)
     run = the_run(tmp_path)
     spent = [r["train/gmacs_spent"] for r in read_csv(run / "metrics.csv") if r.get("train/gmacs_spent") is not None]

@@ -11,6 +11,7 @@ import importlib.util
 import sys
 from importlib.abc import MetaPathFinder
 from pathlib import Path
+from typing import Any
 
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 _libraries: list = []  # the schemas live as long as the Library object
@@ -19,7 +20,7 @@ _libraries: list = []  # the schemas live as long as the Library object
 class _RepairFirst(MetaPathFinder):
     """Finds nothing itself: runs the repair when torchvision is imported for the first time."""
 
-    def find_spec(self, fullname, path=None, target=None):
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
         if fullname == "torchvision":
             sys.meta_path.remove(self)
             repair()

@@ -1,5 +1,8 @@
 """The one error that wsn raises for what a user can mend."""
 
+from collections.abc import Iterable
+from typing import Any
+
 
 class WsnError(ValueError):
     """Bad input: says what was received, what is allowed, and how to fix it.
@@ -8,7 +11,7 @@ class WsnError(ValueError):
     """
 
 
-def listed(values, limit: int = 12) -> str:
+def listed(values: Iterable[Any], limit: int = 12) -> str:
     """Format allowed values for an error message, shortened to ``limit`` entries.
 
     >>> listed(["a", "b"])

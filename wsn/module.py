@@ -1,7 +1,7 @@
 """The one LightningModule: one manual-optimisation loop serves every method."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import lightning as L
@@ -80,7 +80,7 @@ class SupernetModule(L.LightningModule):
         if channels_last:
             supernet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, x: Tensor, subnet=None) -> Tensor:
+    def forward(self, x: Tensor, subnet: Subnet | None = None) -> Tensor:
         """Run a subnet, by default the largest; see :meth:`wsn.supernet.Supernet.forward`."""
         return self.supernet(x, subnet)
 
@@ -162,7 +162,7 @@ class SupernetModule(L.LightningModule):
         last = batch_idx + 1 == self.trainer.num_training_batches
         return last or (batch_idx + 1) % self.accumulate == 0
 
-    def _sync(self, last: bool):
+    def _sync(self, last: bool) -> AbstractContextManager[None]:
         """Reduce gradients across processes in the step's last backward only."""
         strategy = self.trainer.strategy
         if last or not hasattr(strategy, "block_backward_sync"):

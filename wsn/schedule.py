@@ -42,7 +42,7 @@ class RoleLoss:
     weight: float = 1.0
     balance: str | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.distill and not self.target:
             raise WsnError("A role that distils needs a target: teacher or max. Received distill without target")
 
@@ -81,7 +81,7 @@ class Phase:
 
     name = ""  # of the mapping; no field
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.choices = {name: wanted for name, wanted in self.choices.items() if wanted is not None}
         if self.epochs < 1 or self.warmup_epochs < 0:
             raise WsnError(

@@ -4,8 +4,7 @@ import random
 
 import pytest
 import torch
-from conftest import randomise
-from small import LLM
+from helpers.nets import TINY_LLM, randomise
 from transformers import AutoModelForCausalLM
 
 import wsn
@@ -16,7 +15,7 @@ from wsn.backbones.causal_lm import is_uniform
 def net(request):
     torch.manual_seed(0)
     extra = {} if request.param == "gpt2" else {"kv_heads": 2}
-    return randomise(wsn.create_supernet(request.param, embed_dim=[16, 32], **{**LLM, **extra})).eval()
+    return randomise(wsn.create_supernet(request.param, embed_dim=[16, 32], **{**TINY_LLM, **extra})).eval()
 
 
 IDS = torch.tensor([[5, 3, 8, 1, 9], [2, 7, 7, 0, 31]])
@@ -108,7 +107,7 @@ def test_tied_embeddings_stay_tied(net):
 
 
 def test_depth_in_place_of_layers():
-    options = {"depth": [1, 2, 3], "kv_heads": 2, **LLM}
+    options = {"depth": [1, 2, 3], "kv_heads": 2, **TINY_LLM}
     first = wsn.create_supernet("llama", **options)
     assert [at for _, _, at in first.space.kept(first.space.subnet(depth=2))] == [0, 1]
     spread = wsn.create_supernet("llama", keep="spread", **options)
@@ -120,7 +119,7 @@ def test_depth_in_place_of_layers():
 
 
 def test_full_leaves_a_dimension_as_the_checkpoint_has_it():
-    space = wsn.create_supernet("llama", **{**LLM, "embed_dim": "full", "heads": "full", "layers": [1]}).space
+    space = wsn.create_supernet("llama", **{**TINY_LLM, "embed_dim": "full", "heads": "full", "layers": [1]}).space
     largest, smallest = space.max(), space.min()
     assert (smallest.embed_dim, smallest.heads, smallest.layers) == (largest.embed_dim, largest.heads, largest.layers)
     assert smallest.ffn < largest.ffn

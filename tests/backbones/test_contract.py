@@ -5,16 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import randomise
+from helpers.nets import BACKBONES, MORE_BACKBONES, example, outputs, randomise
 from safetensors.torch import load_model, save_model
-from small import MORE, SMALL, example, outputs
 from torch import nn
 
 import wsn
 from wsn.space import SearchSpace
 
 CONF = Path(__file__).parents[2] / "conf" / "backbone"
-ALL = {**SMALL, **MORE}
+ALL = {**BACKBONES, **MORE_BACKBONES}
 SORTED = [name for name in ALL if name != "slimmable_mobilenetv2"]
 MADE = {}
 
@@ -30,8 +29,8 @@ def backbone(request):
 
 
 def every(names):
-    """Run a test on these backbones; those of MORE are for ``-m slow``."""
-    cases = [pytest.param(name, marks=pytest.mark.slow if name in MORE else ()) for name in names]
+    """Run a test on these backbones; those of MORE_BACKBONES are for ``-m slow``."""
+    cases = [pytest.param(name, marks=pytest.mark.slow if name in MORE_BACKBONES else ()) for name in names]
     return pytest.mark.parametrize("backbone", cases, indirect=True)
 
 
@@ -58,12 +57,13 @@ def count(module, x):
 
 
 @every(ALL)
-def test_views_are_extracted_networks_and_costs_are_counted(backbone):
-    """50 random subnets: the same logits bit for bit, the same costs; their JSON round trip."""
+@pytest.mark.parametrize("many", [20, pytest.param(50, marks=pytest.mark.slow)])
+def test_views_are_extracted_networks_and_costs_are_counted(backbone, many):
+    """Random subnets: the same logits bit for bit, the same costs; their JSON round trip."""
     net, rng = backbone, random.Random(1)
     space = SearchSpace.from_json(net.space.to_json())
     assert space == net.space
-    for i in range(50):
+    for i in range(many):
         subnet = net.space.sample(rng, size_bias=rng.random())
         assert subnet in space
         assert wsn.cost(net, subnet).params > 0

@@ -7,8 +7,8 @@ import shlex
 from pathlib import Path
 
 import pytest
+from helpers.synthetic import config_of, make_panel, row_of, write_run, write_sweep
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from synthetic import config_of, make_panel, row_of, write_run, write_sweep
 
 from wsn.comparison.choices import encode, histograms
 from wsn.comparison.page import export_argument, page_data, write_page

@@ -5,8 +5,8 @@ import shutil
 import time
 
 import pytest
+from helpers.synthetic import write_sweep
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from synthetic import write_sweep
 
 from wsn.comparison.page import write_page
 from wsn.comparison.runs import find_runs
@@ -117,6 +117,7 @@ def test_ids_that_look_like_numbers_reach_hydra_as_text(page):
         assert OverridesParser.create().parse_overrides([word])[0].value() == id_
 
 
+@pytest.mark.slow
 def test_copying_without_permission_falls_back(page):
     page.execute_script(
         "const value = { writeText: () => Promise.reject() };"
@@ -188,6 +189,7 @@ def test_themes(page):
     assert page.execute_script(back) == dark[0]  # remembered
 
 
+@pytest.mark.slow
 def test_the_systems_theme_is_taken(page):
     emulate = {"media": "", "features": [{"name": "prefers-color-scheme", "value": "dark"}]}
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", emulate)
@@ -205,6 +207,7 @@ def test_a_narrow_screen_has_no_horizontal_scroll(page):
     wait_for(page, f"return Math.max(...{ends}) <= 400")
 
 
+@pytest.mark.slow
 def test_many_subnets(driver, tmp_path):
     write_sweep(tmp_path, ["ofa", "spos"], seeds=3, subnets=900, alone=0)
     write_page(Comparison(*find_runs([tmp_path])), tmp_path / "report.html")

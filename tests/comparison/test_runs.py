@@ -4,7 +4,7 @@ import json
 
 import pytest
 import yaml
-from synthetic import config_of, make_panel, row_of, write_run, write_sweep
+from helpers.synthetic import config_of, make_panel, row_of, write_run, write_sweep
 
 from wsn.comparison.runs import find_runs
 from wsn.comparison.summary import Comparison, differences

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from synthetic import config_of, make_panel, row_of, write_run
+from helpers.scripts import without_torch
+from helpers.synthetic import config_of, make_panel, row_of, write_run
 
 from wsn.comparison.files import markdown
 from wsn.comparison.runs import find_runs
@@ -233,9 +234,7 @@ def test_p_values_are_printed_as_papers_do():
 
 
 def test_mistakes_on_the_command_line(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "compare.py", str(tmp_path / "nope")], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = without_torch("compare.py", str(tmp_path / "nope"))
     assert done.returncode == 1
     assert done.stderr.startswith("error: The folder")
     assert "Traceback" not in done.stderr

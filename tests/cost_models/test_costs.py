@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from backbones.small import SMALL
+from helpers.nets import BACKBONES
 
 import wsn
 from wsn import WsnError
@@ -37,7 +37,7 @@ def tiny():
 def test_every_yaml_is_a_cost(tiny, name):
     node = compose("conf", [f"cost={name}", "run=x"], "search").cost
     language = name in ("prefill", "decode", "kv_cache")
-    net = SMALL["llama"]() if language else tiny
+    net = BACKBONES["llama"]() if language else tiny
     for key, value in node.items():
         model = build({**value, "tokens": 4} if "tokens" in value else value)
         assert 0 < model(net, net.space.min()) < float("inf")
@@ -59,7 +59,7 @@ def test_counted_costs_are_those_of_the_extracted_module(tiny):
 
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
 def test_the_cache_is_as_large_as_transformers_makes_it(name):
-    net = SMALL[name]()
+    net = BACKBONES[name]()
     subnet = net.space.subnet(layers=[0, 2], heads=2)
     tokens = torch.zeros(1, 6, dtype=torch.long)
     cache = net.extract(subnet).eval()(input_ids=tokens, use_cache=True).past_key_values
@@ -79,7 +79,7 @@ def test_latencies_come_with_their_spread_and_hardware(tiny):
 
 @pytest.mark.parametrize("kind", [PrefillLatency, DecodeLatency])
 def test_language_models_are_timed_with_their_cache(kind):
-    llama = SMALL["llama"]()
+    llama = BACKBONES["llama"]()
     assert kind(tokens=4, **FAST)(llama, llama.space.min()) > 0
 
 

@@ -7,20 +7,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from backbones.small import MORE, SMALL, example
-from conftest import randomise
+from helpers.nets import BACKBONES, MORE_BACKBONES, example, randomise
 
 from wsn import WsnError
 from wsn.deploy.formats import FORMATS, Source, check_formats
 from wsn.deploy.plain import file_size, load_module, save_module
 
 ROOT = Path(__file__).parents[2]
-IMAGES = [name for name in {**SMALL, **MORE} if name not in ("llama", "gpt2", "qwen2", "qwen3")]
+IMAGES = [name for name in {**BACKBONES, **MORE_BACKBONES} if name not in ("llama", "gpt2", "qwen2", "qwen3")]
 
 
 def source_of(name, subnet=None, seed=0):
     torch.manual_seed(seed)
-    net = randomise({**SMALL, **MORE}[name]()).eval()
+    net = randomise({**BACKBONES, **MORE_BACKBONES}[name]()).eval()
     subnet = net.space.min() if subnet is None else net.space.find(subnet)
     network = net.extract(subnet).eval()
     return Source(network, [example(net, subnet, 4) for _ in range(2)], {"id": subnet.id})
@@ -137,7 +136,7 @@ def test_hugging_face_folders_load_by_transformers(tmp_path):
 
 def test_what_a_format_cannot_hold_is_one_error(tmp_path):
     torch.manual_seed(0)
-    net = SMALL["llama"]()
+    net = BACKBONES["llama"]()
     uneven = net.extract(net.space.subnet(ffn=[16, 32, 64])).eval()
     with pytest.raises(WsnError, match="different sizes"):
         FORMATS["huggingface"](Source(uneven, [], {}), tmp_path)

@@ -6,9 +6,9 @@ from itertools import product
 
 import pytest
 import torch
-from conftest import randomise
 from fetch_weights import default_folder
-from masked import masked
+from helpers.masked import masked
+from helpers.nets import randomise
 from torch import nn
 
 import wsn

@@ -5,7 +5,7 @@ from itertools import combinations
 
 import pytest
 import torch
-from conftest import randomise
+from helpers.nets import randomise
 
 import wsn
 from wsn.backbones.transformer import shape_space

@@ -1,7 +1,7 @@
 """TensorBoard and MLflow get what metrics.csv gets, and go on after a resume."""
 
 import pytest
-from test_train import command, the_run
+from helpers.scripts import command, the_run
 
 from wsn.files import read_csv
 
@@ -17,7 +17,11 @@ SHORT = [
 def resumed(tmp_path_factory):
     """A run that is killed after its first optimizer step and goes on."""
     out = tmp_path_factory.mktemp("loggers")
-    kill = ["+callbacks.kill._target_=probes.KillAt", "+callbacks.kill.step=2", "+callbacks.kill.once=${oc.env:OUT}/k"]
+    kill = [
+        "+callbacks.kill._target_=helpers.probes.KillAt",
+        "+callbacks.kill.step=2",
+        "+callbacks.kill.once=${oc.env:OUT}/k",
+    ]
     loggers = ["logger=[tensorboard,mlflow]", "callbacks.checkpoint.every_n_steps=1"]
     command("train.py", *SHORT, *loggers, *kill, "trainer.limit_train_batches=3", out=out, check=False)
     run = the_run(out)

@@ -1,6 +1,5 @@
 """What runs tell W&B: real runs offline, then what W&B wrote is read."""
 
-import itertools
 import json
 import os
 import subprocess
@@ -10,18 +9,20 @@ from pathlib import Path
 import pytest
 import wandb
 import yaml
-from test_train import command, the_run
+from helpers.scripts import command, the_run
+from helpers.wandb_files import Written
 from wandb.wandb_agent import Agent
-from wandb_files import Written
 
 from wsn.callbacks.checkpoint import load_checkpoint
 from wsn.config import compose
+from wsn.config.moved import stamp
 from wsn.evaluation.pareto import Front
 from wsn.evaluation.quality import BITS_PER_BYTE
 from wsn.files import read_csv
 from wsn.logging.results import write_results
 from wsn.logging.wandb import COLUMNS, define_metrics, git_state, log_final
 from wsn.run.export import _log, export_run
+from wsn.run.run import open_run
 
 pytestmark = pytest.mark.xdist_group("wandb")  # one process makes the runs that the tests share
 ROOT = Path(__file__).parents[2]
@@ -49,7 +50,7 @@ def test_identity_config_and_group(run, written):
     assert (config["method_name"], config["backbone_name"]) == ("bignas", "mobilenet")
     assert (config["dataset_name"], config["seed_used"]) == ("fashion_mnist_small", 0)
     assert config["recipe"] == "bignas+quick"
-    assert config["cfg"] == saved
+    assert {**config["cfg"], **stamp()} == saved
     assert written.run.run_id == saved["logger"]["wandb"]["id"]  # so a resume finds it
     assert (written.run.run_group, written.run.job_type) == ("first", "train")
     assert list(written.run.tags) == ["quick"]
@@ -127,7 +128,7 @@ def test_the_registered_chart_draws_that_table(written):
 def test_artifacts(run, written):
     files = {a.type: {c.path: c for c in a.manifest.contents} for a in written.artifacts.values()}
     assert set(files["pareto"]) == {"front.json", "subnets.csv", "config.yaml"}
-    assert set(files["supernet"]) == {"checkpoints/last.ckpt", "config.yaml", "subnets.csv"}
+    assert set(files["supernet"]) == {"checkpoints/last.ckpt", "config.yaml", "quality.json", "subnets.csv"}
     checkpoint = files["supernet"]["checkpoints/last.ckpt"]
     assert checkpoint.size == (run / "checkpoints" / "last.ckpt").stat().st_size
     logged, last = load_checkpoint(checkpoint.local_path), load_checkpoint(run / "checkpoints" / "last.ckpt")
@@ -167,7 +168,7 @@ def test_what_is_exported_stays_without_wandb(run, tmp_path, monkeypatch):
 
     monkeypatch.setattr(wandb, "init", fails)
     with pytest.warns(UserWarning, match="Not logged to W&B: no route"):
-        _log(run, tmp_path, [])
+        _log(open_run(run), tmp_path, [])
 
 
 # -- sweeps -----------------------------------------------------------------------------------------------------
@@ -237,7 +238,8 @@ def test_every_job_of_a_sweep_has_a_config(name, tmp_path, monkeypatch):
     config = sweep(name)
     assert config["metric"] == {"name": "pareto/hypervolume", "goal": "maximize"}
     lists = {key: node["values"] for key, node in config["parameters"].items() if "values" in node}
-    for chosen in itertools.product(*lists.values()):
+    for i in range(max(map(len, lists.values()), default=1)):  # every value of every list
+        chosen = [values[i % len(values)] for values in lists.values()]
         values = {**first_values(config["parameters"]), **dict(zip(lists, chosen))}
         given, _ = agent_command(config, values, monkeypatch, tmp_path)
         cfg = compose(ROOT / "conf", given[3:])

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from conftest import randomise
+from helpers.nets import randomise
 from transformers import AutoModelForCausalLM
 
 import wsn

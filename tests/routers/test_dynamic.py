@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_masks import logits, make, shapes, tokens
+from helpers.nets import logits, make_llm, make_shapes, tokens
 from torch.utils.flop_counter import FlopCounterMode
 
 import wsn
@@ -35,7 +35,7 @@ def flops(run):
 
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
 def test_sequences_are_grouped_by_subnet(name):
-    net, inputs = make(name), tokens(8)
+    net, inputs = make_llm(name), tokens(8)
     inputs[5:] = inputs[:3]  # alike: the same subnets
     router = spread(SequenceRouter(Choices(net.space), [0.5, 0.8], hidden=16))
     out, subnets = run_routed(net, router, inputs, 0.5)
@@ -53,7 +53,7 @@ def test_sequences_are_grouped_by_subnet(name):
 
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
 def test_tokens_are_grouped_by_the_width_of_their_ffn(name):
-    net, inputs = make(name), tokens(4)
+    net, inputs = make_llm(name), tokens(4)
     router = spread(TokenRouter(Choices(net.space), [0.5, 0.8], hidden=16))
     seen = []
 
@@ -94,7 +94,7 @@ def batch(count=3):
 @pytest.mark.parametrize("router", [SequenceRouter, TokenRouter])
 @pytest.mark.parametrize("good", [True, False])
 def test_the_router_follows_the_surrogate_once_it_is_good(router, good):
-    net = make("llama").train()
+    net = make_llm("llama").train()
     method = method_of(router, surrogate=lambda c: Surrogate(c, threshold=1e9 if good else 0.0))
     method.prepare(net)
     (done,) = method.step(net, batch(), [Draw(net.space.max(), "router_0.5")])
@@ -108,7 +108,7 @@ def test_the_router_follows_the_surrogate_once_it_is_good(router, good):
 
 @pytest.mark.parametrize("router", [SequenceRouter, TokenRouter])
 def test_in_the_joint_phase_network_and_router_learn(router):
-    net = make("llama").train()
+    net = make_llm("llama").train()
     method = method_of(router, gumbel=Gumbel(hard=0.0))  # no layer is skipped
     method.prepare(net)
     (done,) = method.step(net, batch(), [Draw(net.space.max(), "budget_0.5")])
@@ -120,7 +120,7 @@ def test_in_the_joint_phase_network_and_router_learn(router):
 
 @pytest.mark.parametrize("router", [SequenceRouter, TokenRouter])
 def test_what_is_logged_of_a_dynamic_router_is_what_it_runs(router):
-    net = make("llama").eval()
+    net = make_llm("llama").eval()
     method = method_of(router)
     method.prepare(net)
     spread(net.router)
@@ -138,7 +138,7 @@ def test_what_is_logged_of_a_dynamic_router_is_what_it_runs(router):
 
 
 def test_the_surrogates_gradient_does_not_mix_with_the_routers():
-    choices = Choices(make("llama").space)
+    choices = Choices(make_llm("llama").space)
     surrogate = Surrogate(choices, threshold=1e9)
     weights = {k: torch.randn(4, 1, len(v)).softmax(-1).requires_grad_() for k, v in choices.routed.items()}
     fit, guide = surrogate.losses(weights, torch.rand(4) + 3)
@@ -159,11 +159,11 @@ def test_losses_of_sequences_leave_padding_out():
 
 
 def test_later_tokens_do_not_tell_and_followers_are_refused():
-    net = make("llama")
+    net = make_llm("llama")
     router = spread(SequenceRouter(Choices(net.space), [0.5], prompt=4))
     embed, inputs = net.model.get_input_embeddings(), tokens()
     changed = torch.cat([inputs[:, :4], inputs[:, 4:].flip(1)], 1)
     for a, b in zip(router.logits(0.5, embed(inputs)).values(), router.logits(0.5, embed(changed)).values()):
         assert torch.equal(a, b)
     with pytest.raises(wsn.WsnError, match="ffn follows width"):
-        TokenRouter(Choices(shapes().space), [0.5])
+        TokenRouter(Choices(make_shapes().space), [0.5])

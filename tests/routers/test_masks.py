@@ -4,49 +4,15 @@ import random
 
 import pytest
 import torch
-from conftest import randomise
+from helpers.nets import ROUTED, logits, make_llm, make_shapes, tokens
 
-import wsn
-from wsn.backbones.transformer import shape_space
 from wsn.routers.choices import Choices
 from wsn.routers.masks import MaskedNorm, masked
 
-TINY = {"vocab_size": 32, "num_layers": 3, "hidden_size": 32, "num_heads": 4, "ffn_size": 48, "context": 32}
-NETS = {
-    "llama": ("llama", {"kv_heads": 2, "embed_dim": [16, 24, 32]}),
-    "untied": ("llama", {"kv_heads": 4, "embed_dim": [16, 32], "tie_embeddings": False}),
-    "depth": ("llama", {"kv_heads": 2, "depth": [1, 2, 3], "keep": {1: [2], 2: [0, 2], 3: [0, 1, 2]}}),
-    "qwen2": ("qwen2", {"kv_heads": 2, "embed_dim": [16, 32]}),  # biases of queries, keys and values
-    "qwen3": ("qwen3", {"kv_heads": 2, "embed_dim": [16, 32]}),  # norms of each head
-    "gpt2": ("gpt2", {"embed_dim": [16, 32]}),  # layer norms, biases, learned positions
-}
 
-
-def make(name, **more):
-    torch.manual_seed(0)
-    architecture, options = NETS[name]
-    return randomise(wsn.create_supernet(architecture, **{**TINY, **options, **more})).eval()
-
-
-def shapes():
-    """Return a Llama whose heads and FFN follow one width and whose layers follow a depth."""
-    net = make("llama")
-    keep = {1: [0], 2: [0, 2], 3: [0, 1, 2]}
-    net.space = shape_space(net.space, keep, [0.5, 1.0], {"heads": 2, "ffn": 8})
-    return net
-
-
-def tokens(count=3):
-    return torch.randint(0, 32, (count, 9), generator=torch.Generator().manual_seed(1))
-
-
-def logits(model, inputs):
-    return model(input_ids=inputs, use_cache=False).logits
-
-
-@pytest.mark.parametrize("name", [*NETS, "shapes"])
+@pytest.mark.parametrize("name", [*ROUTED, "shapes"])
 def test_a_hard_mask_is_the_sliced_view(name):
-    net = shapes() if name == "shapes" else make(name)
+    net = make_shapes() if name == "shapes" else make_llm(name)
     choices, rng, inputs = Choices(net.space), random.Random(0), tokens()
     before = {n: p.clone() for n, p in net.named_parameters()}
     for subnet in (net.space.min(), net.space.max(), *(net.space.sample(rng) for _ in range(6))):
@@ -63,7 +29,7 @@ def test_a_hard_mask_is_the_sliced_view(name):
 @pytest.mark.parametrize("eps", [1e-6, 0.5])
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
 def test_a_masked_norm_is_the_narrow_one_whatever_its_eps(name, eps):
-    full = make(name).model.get_submodule({"llama": "model.norm", "gpt2": "transformer.ln_f"}[name])
+    full = make_llm(name).model.get_submodule({"llama": "model.norm", "gpt2": "transformer.ln_f"}[name])
     attribute = "variance_epsilon" if name == "llama" else "eps"
     setattr(full, attribute, eps)
     narrow = torch.nn.RMSNorm(12, eps) if name == "llama" else torch.nn.LayerNorm(12, eps)
@@ -78,7 +44,7 @@ def test_a_masked_norm_is_the_narrow_one_whatever_its_eps(name, eps):
 
 
 def test_each_sequence_of_a_batch_has_its_own_subnet():
-    net = make("llama")
+    net = make_llm("llama")
     choices, rng, inputs = Choices(net.space), random.Random(3), tokens()
     subnets = [net.space.sample(rng) for _ in inputs]
     rows = [choices.one_hot(s) for s in subnets]
@@ -91,9 +57,9 @@ def test_each_sequence_of_a_batch_has_its_own_subnet():
             torch.testing.assert_close(together[i], alone, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [*NETS, "shapes"])
+@pytest.mark.parametrize("name", [*ROUTED, "shapes"])
 def test_soft_choices_have_gradients_and_a_frozen_network_none(name):
-    net = shapes() if name == "shapes" else make(name)
+    net = make_shapes() if name == "shapes" else make_llm(name)
     shares = {k: torch.zeros(len(v), requires_grad=True) for k, v in Choices(net.space).routed.items()}
 
     def loss(frozen):
@@ -111,7 +77,7 @@ def test_soft_choices_have_gradients_and_a_frozen_network_none(name):
 
 
 def test_the_gradient_of_a_soft_choice_is_the_finite_difference():
-    net = make("llama").double()
+    net = make_llm("llama").double()
     shares = {k: torch.zeros(len(v), dtype=torch.double) for k, v in Choices(net.space).routed.items()}
     for key in (("embed_dim", 0), ("heads", 1), ("ffn", 2), ("layers", 0)):
 
@@ -128,7 +94,7 @@ def test_the_gradient_of_a_soft_choice_is_the_finite_difference():
 
 
 def test_hardening_gives_the_subnet_and_keeps_the_gradient():
-    net = make("llama")
+    net = make_llm("llama")
     choices = Choices(net.space)
     soft = {k: torch.randn(len(v)).softmax(-1).requires_grad_() for k, v in choices.routed.items()}
     for key in soft:

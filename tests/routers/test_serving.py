@@ -4,9 +4,9 @@ import copy
 
 import pytest
 import torch
+from helpers.configs import CONF
+from helpers.nets import make_llm, tokens
 from omegaconf import OmegaConf
-from test_config import CONF
-from test_masks import make, tokens
 
 import wsn
 import wsn.losses
@@ -85,7 +85,7 @@ def test_a_budget_names_the_routers_subnet_of_a_run(tmp_path):
 
 @pytest.mark.parametrize("at_start", [True, False])
 def test_the_teacher_is_frozen_once_and_budgets_learn_from_it(at_start):
-    net = make("llama").train()
+    net = make_llm("llama").train()
     budget = RoleLoss(labels=0.0, distill=1.0, target="teacher")
     kl = wsn.losses.kl_divergence
     method = Routed(

@@ -6,10 +6,10 @@ from collections import Counter
 
 import pytest
 import torch
+from helpers.configs import CONF, TINY_LANGUAGE
+from helpers.nets import make_llm, make_shapes
+from helpers.training import make_trainer
 from lightning.pytorch.callbacks import Callback
-from test_config import CONF
-from test_masks import make, shapes
-from test_methods import LANGUAGE, trainer
 
 import wsn
 from wsn.config import build_data, compose
@@ -32,7 +32,7 @@ NETS = ["llama", "untied", "depth", "gpt2", "shapes"]
 
 
 def net_of(name):
-    return shapes() if name == "shapes" else make(name)
+    return make_shapes() if name == "shapes" else make_llm(name)
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -59,7 +59,7 @@ def test_the_expected_cost_is_the_mean_over_drawn_subnets(name):
 
 
 def test_costs_of_parts():
-    net = make("llama")
+    net = make_llm("llama")
     parts = cost_table(net).parts(net.space.min())
     assert sum(map(WeightBytes(8).part, parts)) == cost(net, net.space.min()).params
     table = LatencyTable()
@@ -73,7 +73,7 @@ def test_costs_of_parts():
 
 def test_budgets_are_one_hot_or_between():
     torch.manual_seed(0)
-    router = StaticRouter(Choices(make("llama").space), [1.0, 0.5, 0.8], hidden=8)
+    router = StaticRouter(Choices(make_llm("llama").space), [1.0, 0.5, 0.8], hidden=8)
     assert router.encode(0.5).tolist() == [1, 0, 0]
     assert router.encode(0.3).tolist() == [1, 0, 0]
     assert router.encode(1.0).tolist() == [0, 0, 1]
@@ -101,7 +101,7 @@ def test_annealing_makes_choices_sharp():
 
 
 def test_budgets_are_drawn_by_the_probabilities_of_the_phase():
-    space = make("llama").space
+    space = make_llm("llama").space
     phases = phases_of({name: Phase(1, roles=["budget"]) for name in ("uniform", "adjusted")})
     sampler = BudgetSampler(
         space, budgets=[1.0, 0.75, 0.5], probabilities={"adjusted": [0.5, 0.3, 0.2]}, full=0.33, roles=["budget"]
@@ -129,7 +129,7 @@ def batch():
 
 
 def test_a_step_of_the_router_leaves_the_network_and_one_of_the_budget_does_not():
-    net = make("llama").train()
+    net = make_llm("llama").train()
     method = method_of()
     assert method.prepare(net) is net
     for role, moves in (("router_0.5", False), ("budget_0.5", True)):
@@ -143,7 +143,7 @@ def test_a_step_of_the_router_leaves_the_network_and_one_of_the_budget_does_not(
 
 
 def test_the_cost_loss_is_zero_within_the_tolerance_and_pulls_to_the_largest_at_one():
-    net = make("llama")
+    net = make_llm("llama")
     method = method_of(budgets=[1.0], tolerance=0.05)
     method.prepare(net)
     method.begin(net, None)
@@ -158,7 +158,7 @@ def test_the_cost_loss_is_zero_within_the_tolerance_and_pulls_to_the_largest_at_
 
 
 def test_the_router_is_a_parameter_group_with_its_own_rate():
-    net = make("llama")
+    net = make_llm("llama")
     method = method_of(router_lr=50.0)
     method.prepare(net)
     groups = parameter_groups(net, 0.1, method.lr_scales)
@@ -169,7 +169,7 @@ def test_the_router_is_a_parameter_group_with_its_own_rate():
 
 def test_budgets_that_no_subnet_meets_and_wrong_backbones():
     method = method_of(budgets=[0.01, 0.9])
-    net = method.prepare(make("llama"))
+    net = method.prepare(make_llm("llama"))
     with pytest.raises(wsn.WsnError, match=r"0\.01.*smallest has"):
         method.begin(net, None)
     with pytest.raises(wsn.WsnError, match="backbone=llama"):
@@ -180,7 +180,7 @@ def test_budgets_that_no_subnet_meets_and_wrong_backbones():
 def test_a_trained_router_meets_its_budgets(name, model):
     """Each within 5 %, by the subnet that it chooses for them, whose network it leaves as it was."""
     budgets, steps = [0.45, 0.6, 0.8, 1.0], 150
-    net = make(name, num_layers=4, embed_dim=[16, 24, 32], ffn=[12, 24, 36, 48]).train()
+    net = make_llm(name, num_layers=4, embed_dim=[16, 24, 32], ffn=[12, 24, 36, 48]).train()
     method = method_of(budgets=budgets, cost=model, tolerance=0.03)
     method.prepare(net)
     before = copy.deepcopy(net.model.state_dict())
@@ -203,7 +203,7 @@ def test_a_trained_router_meets_its_budgets(name, model):
 # -- whole runs ------------------------------------------------------------------------------------------
 
 RUN = [
-    *LANGUAGE,
+    *TINY_LANGUAGE,
     "backbone.num_layers=2",
     "backbone.ffn_size=48",
     "backbone.embed_dim=[16,32]",
@@ -258,7 +258,7 @@ def test_a_run_that_is_resumed_in_any_stage_goes_on_exactly(method, tmp_path):
         module, data = module_of(overrides)
         phases(module.method, *[1] * count)
         losses = Losses()
-        return module, data, trainer([*callbacks(overrides), losses, *more], count), losses
+        return module, data, make_trainer([*callbacks(overrides), losses, *more], count), losses
 
     module, data, run, whole = start()
     run.fit(module, datamodule=data)

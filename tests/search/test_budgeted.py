@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from test_config import CONF, LANGUAGE
+from helpers.configs import CONF, LANGUAGE
 
 import wsn
 from wsn.config import compose

@@ -117,7 +117,7 @@ class CausalLMSupernet(Supernet):
         base = view._modules[self.kind.base]
         blocks = list(base._modules[self.kind.layers].children())
 
-        def keep(number: int):
+        def keep(number: int) -> Callable[[nn.Module, Any, Any], None]:
             def hook(layer: nn.Module, args: Any, out: Any) -> None:
                 found[number] = residual_stream(out)
 

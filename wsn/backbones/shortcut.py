@@ -38,7 +38,7 @@ class WithShortcut(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the shortcut to the residual."""
-        return self.drop_path(super().forward(x)) + self.shortcut(x)  # type: ignore[misc, operator]
+        return self.drop_path(super().forward(x)) + self.shortcut(x)  # type: ignore[operator]
 
 
 class ShortcutInvertedResidual(WithShortcut, InvertedResidual):

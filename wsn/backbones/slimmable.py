@@ -6,7 +6,7 @@ arXiv:1903.05134.
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from timm.layers import make_divisible
 from timm.models._efficientnet_blocks import InvertedResidual
@@ -100,7 +100,7 @@ class SlimmableSupernet(Supernet):
     def _copy(self, module: nn.Module, path: str, kept: dict[str, BlockChoice]) -> nn.Module:
         return self.narrow("", kept[""])
 
-    def order_channels(self, keep=None, score=None):
+    def order_channels(self, keep: Any = None, score: Any = None) -> NoReturn:
         """Refuse: channels are shared by layers across the whole network.
 
         Raises:

@@ -205,7 +205,7 @@ class _Hole(nn.Module):
         return x.new_zeros(self.shape)
 
 
-def _recorder(shapes: dict, path: str):
+def _recorder(shapes: dict, path: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
     def record(_: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> None:
         shapes[path] = args[0].shape, out.shape
 

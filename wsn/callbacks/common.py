@@ -1,11 +1,32 @@
-"""What wsn's callbacks ask the Trainer."""
+"""The base of wsn's callbacks, and what they ask the Trainer."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.callbacks import Callback, WeightAveraging
+
+from wsn.data.base import DataModule
+from wsn.module import SupernetModule
+
+
+class SupernetCallback(Callback):
+    """A callback of a run of wsn: the module and the data of its hooks under their own types.
+
+    Lightning hands hooks any module, and keeps the data module untyped.
+    """
+
+    @staticmethod
+    def module_of(pl_module: L.LightningModule) -> SupernetModule:
+        """Return the module as what it is."""
+        assert isinstance(pl_module, SupernetModule)
+        return pl_module
+
+    @staticmethod
+    def data_of(trainer: L.Trainer) -> DataModule:
+        """Return the data module of the run."""
+        return trainer.datamodule  # type: ignore[attr-defined]
 
 
 def hooks(trainer: L.Trainer, name: str) -> Iterable[Callable]:

@@ -5,14 +5,14 @@ from typing import Any
 import lightning as L
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from wsn.callbacks.common import SupernetCallback
 from wsn.errors import WsnError
 from wsn.supernet.precision import full_precision
 
 
-class DataImportance(Callback):
+class DataImportance(SupernetCallback):
     r"""Draw the images of each epoch with replacement, by the size of their gradients in the epoch before.
 
     An image's score is :math:`\lVert \mathrm{softmax}(z) - \mathrm{onehot}(y) \rVert_2`, the gradient at the logits of
@@ -35,7 +35,7 @@ class DataImportance(Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Make room for the scores; after a resume, put the weights back where the loader reads them."""
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data = self.data_of(trainer)
         if len(self.sums) != data.train_size:
             self.sums, self.counts = torch.zeros(data.train_size), torch.zeros(data.train_size)
         data.importance = self.weights
@@ -44,7 +44,7 @@ class DataImportance(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Score the images of this batch, of all processes."""
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data = self.data_of(trainer)
         logits, labels = full_precision(outputs["logits"]), batch[1]
         target = labels if labels.ndim == 2 else F.one_hot(labels, logits.shape[-1])
         scores = (logits.softmax(-1) - target).norm(dim=-1)
@@ -62,7 +62,7 @@ class DataImportance(Callback):
             self.weights = tau * scores / scores.sum() + (1 - tau) / len(scores)
         self.sums.zero_()
         self.counts.zero_()
-        trainer.datamodule.importance = self.weights  # type: ignore[attr-defined]
+        self.data_of(trainer).importance = self.weights
 
     def state_dict(self) -> dict[str, Any]:
         """Return the scores so far and the probabilities of this epoch."""

@@ -3,14 +3,14 @@
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback
 
+from wsn.callbacks.common import SupernetCallback
 from wsn.errors import WsnError
 from wsn.module import SupernetModule
 from wsn.schedule import phase_at
 
 
-class DelayedShrinking(Callback):
+class DelayedShrinking(SupernetCallback):
     """Ramp up the effective learning rate of subnets (ε-shrinking) after a phase that trained the largest alone.
 
     The gradients of all roles but ``max`` are weighted by β, so that a subnet's effective rate β · lr(t) rises
@@ -36,11 +36,11 @@ class DelayedShrinking(Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check that there is a switch."""
-        assert isinstance(pl_module, SupernetModule)
-        if len(pl_module.method.phases) < 2:
+        module = self.module_of(pl_module)
+        if len(module.method.phases) < 2:
             raise WsnError(
                 f"DelayedShrinking needs a phase for the largest network and one for its subnets; method "
-                f"{pl_module.method.name!r} has one phase. Take method=deps, or remove the callback: "
+                f"{module.method.name!r} has one phase. Take method=deps, or remove the callback: "
                 "method.callbacks.delayed_shrinking=null"
             )
 
@@ -48,11 +48,11 @@ class DelayedShrinking(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Set the weights of this step."""
-        assert isinstance(pl_module, SupernetModule)
-        beta = self.beta(pl_module, pl_module.global_step / pl_module.steps_per_epoch)
-        roles = {"random", "min", *pl_module.sampler.roles} - {"max"}
-        pl_module.method.role_weights = dict.fromkeys(roles, beta)
-        pl_module.log("train/subnet_weight", beta)
+        module = self.module_of(pl_module)
+        beta = self.beta(module, module.global_step / module.steps_per_epoch)
+        roles = {"random", "min", *module.sampler.roles} - {"max"}
+        module.method.role_weights = dict.fromkeys(roles, beta)
+        module.log("train/subnet_weight", beta)
 
     def beta(self, module: SupernetModule, epoch: float) -> float:
         """Return β after ``epoch`` epochs (fractions count)."""

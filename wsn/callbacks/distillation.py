@@ -1,14 +1,15 @@
 """Distillation losses that a callback puts into a method."""
 
+from typing import Any
+
 import lightning as L
-from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from wsn.callbacks.common import SupernetCallback
 from wsn.losses import adaptive_alpha_divergence
-from wsn.module import SupernetModule
 
 
-class AlphaDivergence(Callback):
+class AlphaDivergence(SupernetCallback):
     """Distil by AlphaNet's adaptive alpha-divergence, in whatever way the method distils.
 
     The mean divergence of each step is logged as ``train/alpha_divergence``.
@@ -29,8 +30,8 @@ class AlphaDivergence(Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the place of the method's distillation loss."""
-        assert isinstance(pl_module, SupernetModule)
-        pl_module.method.distillation = self.loss
+        module = self.module_of(pl_module)
+        module.method.distillation = self.loss
 
     def loss(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Return the divergence of student from teacher logits (B, K)."""
@@ -38,7 +39,7 @@ class AlphaDivergence(Callback):
         self._values.append(value.detach())
         return value
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Log the step's mean."""
         if self._values:
             pl_module.log("train/alpha_divergence", sum(self._values) / len(self._values))

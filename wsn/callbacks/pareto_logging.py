@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 from scipy.stats import kendalltau
 
-from wsn.callbacks.common import log_values
+from wsn.callbacks.common import SupernetCallback, log_values
 from wsn.cost_models.macs import cost
 from wsn.evaluation.pareto import Front
 from wsn.evaluation.quality import quality_of, write_quality
@@ -19,7 +18,7 @@ from wsn.logging.wandb import FrontLogger
 from wsn.module import SupernetModule
 
 
-class ParetoLogging(Callback):
+class ParetoLogging(SupernetCallback):
     """Send what :class:`SubnetEvaluation` measured to the loggers.
 
     ``pareto/hypervolume`` of held-out images goes to every logger, and at the end ``test/hypervolume``: the area under
@@ -40,8 +39,8 @@ class ParetoLogging(Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Describe the run to W&B."""
-        assert isinstance(pl_module, SupernetModule)
-        net = pl_module.supernet
+        module = self.module_of(pl_module)
+        net = module.supernet
         small, large = cost(net, net.space.min()), cost(net, net.space.max())
         derived = {
             "space_size": float(net.space.size()),
@@ -52,7 +51,7 @@ class ParetoLogging(Callback):
             **wandb_log.git_state(),
         }
         tree = OmegaConf.to_container(self.cfg, resolve=True, throw_on_missing=False)
-        quality = pl_module.method.task_for(net).quality
+        quality = module.method.task_for(net).quality
         if trainer.is_global_zero:
             write_quality(quality, self.folder)
         for logger in self._wandb(trainer):

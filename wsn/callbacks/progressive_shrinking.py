@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
-from wsn.callbacks.common import averages
+from wsn.callbacks.common import SupernetCallback, averages
 from wsn.errors import listed
 from wsn.importance import ChannelScore
 from wsn.importance.named import named_score
@@ -18,7 +17,7 @@ from wsn.schedule import Phase, phase_at
 SCORED_BATCHES = 8  # held-out batches that tell channels' importance
 
 
-class ProgressiveShrinking(Callback):
+class ProgressiveShrinking(SupernetCallback):
     """Enter each phase of the method when its epoch comes.
 
     At a boundary: freeze the external teacher after the first phase (if a role distils from it), sort channels if
@@ -42,16 +41,16 @@ class ProgressiveShrinking(Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Restrict the sampler again after a resume in the middle of a phase."""
-        assert isinstance(pl_module, SupernetModule)
+        module = self.module_of(pl_module)
         if self.entered >= 0:
-            pl_module.sampler.enter(pl_module.method.phases[self.entered])
+            module.sampler.enter(module.method.phases[self.entered])
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Enter the phase of this epoch, if it is a new one."""
-        assert isinstance(pl_module, SupernetModule)
-        index, _ = phase_at(pl_module.method.phases, trainer.current_epoch)
+        module = self.module_of(pl_module)
+        index, _ = phase_at(module.method.phases, trainer.current_epoch)
         if index != self.entered:
-            self._enter(index, trainer, pl_module)
+            self._enter(index, trainer, module)
 
     def _enter(self, index: int, trainer: L.Trainer, module: SupernetModule) -> None:
         phase = module.method.phases[index]
@@ -81,4 +80,4 @@ class ProgressiveShrinking(Callback):
 
 def _held_out(trainer: L.Trainer, module: SupernetModule) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield a few held-out batches; a score of the weights alone asks for none, and needs no data module."""
-    yield from trainer.datamodule.held_out(SCORED_BATCHES, module.device)  # type: ignore[attr-defined]
+    yield from SupernetCallback.data_of(trainer).held_out(SCORED_BATCHES, module.device)

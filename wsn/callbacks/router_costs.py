@@ -1,16 +1,15 @@
 """Logs what a router chooses."""
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback
 
+from wsn.callbacks.common import SupernetCallback
 from wsn.errors import WsnError
 from wsn.methods.routed import Routed
-from wsn.module import SupernetModule
 
 BATCHES = 4  # of the held-out split
 
 
-class RouterCosts(Callback):
+class RouterCosts(SupernetCallback):
     """Log, after each epoch, the cost that a router chooses for each budget, as ``router/cost@BUDGET``.
 
     Of a router that reads the input: mean cost and loss of held-out sequences.
@@ -21,20 +20,20 @@ class RouterCosts(Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check that there is a router."""
-        assert isinstance(pl_module, SupernetModule)
-        if not isinstance(pl_module.method, Routed):
+        module = self.module_of(pl_module)
+        if not isinstance(module.method, Routed):
             raise WsnError(
-                f"RouterCosts logs what a router chooses; method {pl_module.method.name!r} has none. Take "
+                f"RouterCosts logs what a router chooses; method {module.method.name!r} has none. Take "
                 "method=flextron, or leave the callback out"
             )
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log what the router chooses."""
-        assert isinstance(pl_module, SupernetModule)
-        method = pl_module.method
+        module = self.module_of(pl_module)
+        method = module.method
         assert isinstance(method, Routed)
-        data = trainer.datamodule  # type: ignore[attr-defined]
+        data = self.data_of(trainer)
         for budget in method.budgets:
-            batches = data.held_out(BATCHES, pl_module.device)
-            for name, value in method.measure(pl_module.supernet, budget, batches).items():
-                pl_module.log(f"router/{name}@{budget:g}", value)
+            batches = data.held_out(BATCHES, module.device)
+            for name, value in method.measure(module.supernet, budget, batches).items():
+                module.log(f"router/{name}@{budget:g}", value)

@@ -6,10 +6,9 @@ from typing import Any
 
 import lightning as L
 import torch.distributed as dist
-from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from wsn.callbacks.common import averages, epoch_of, hooks, log_values
+from wsn.callbacks.common import SupernetCallback, averages, epoch_of, hooks, log_values
 from wsn.evaluation.evaluate import Candidate, candidates, evaluate, row, with_method
 from wsn.evaluation.quality import quality_of
 from wsn.logging.ledger import trained_alone
@@ -21,7 +20,7 @@ from wsn.schedule import phase_at
 Row = dict[str, Any]
 
 
-class SubnetEvaluation(Callback):
+class SubnetEvaluation(SupernetCallback):
     """Evaluate named subnets and a random panel, each with calibrated BN, and keep the results in the run folder.
 
     At the end of each phase and every ``every_n_epochs`` epochs on the held-out part of the training set; on the
@@ -66,29 +65,29 @@ class SubnetEvaluation(Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Choose the subnets; after a resume, take back the earlier results."""
-        assert isinstance(pl_module, SupernetModule)
-        self.chosen = candidates(pl_module.supernet, self.named, self.panel, self.seed, table=self.table)
+        module = self.module_of(pl_module)
+        self.chosen = candidates(module.supernet, self.named, self.panel, self.seed, table=self.table)
         if trainer.global_step and (self.folder / "subnets.csv").exists():
             earlier = read_results(self.folder)
             self.rows = [r for r in earlier if r["split"] == "val" and r["step"] <= trainer.global_step]
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Evaluate on the held-out split where a phase ends or it is time."""
-        assert isinstance(pl_module, SupernetModule)
-        if self._due(trainer, pl_module):
-            self._run(trainer, pl_module, "val")
+        module = self.module_of(pl_module)
+        if self._due(trainer, module):
+            self._run(trainer, module, "val")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Evaluate on the test split, once."""
-        assert isinstance(pl_module, SupernetModule)
+        module = self.module_of(pl_module)
         if trainer.interrupted or not trainer.global_step:
             return
-        rows = self._run(trainer, pl_module, "test")
+        rows = self._run(trainer, module, "test")
         if trainer.is_global_zero:
-            data = trainer.datamodule.name  # type: ignore[attr-defined]
+            data = self.data_of(trainer).name
             print_results(rows, alone=trained_alone(self.alone, data) if self.alone else None)
             for hook in hooks(trainer, "on_results"):
-                hook(trainer, pl_module, self.rows)
+                hook(trainer, module, self.rows)
 
     def _due(self, trainer: L.Trainer, module: SupernetModule) -> bool:
         epoch, phases = trainer.current_epoch, module.method.phases
@@ -97,7 +96,7 @@ class SubnetEvaluation(Callback):
         return ends or bool(self.every_n_epochs and (epoch + 1) % self.every_n_epochs == 0)
 
     def _run(self, trainer: L.Trainer, module: SupernetModule, split: str) -> list[Row]:
-        data = trainer.datamodule  # type: ignore[attr-defined]
+        data = self.data_of(trainer)
         loader = data.test_dataloader() if split == "test" else data.val_dataloader()
         batches = data.calibration_batches() if self.calibrate else None
         epoch = epoch_of(trainer)

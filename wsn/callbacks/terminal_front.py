@@ -3,15 +3,16 @@
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback, RichProgressBar
+from lightning.pytorch.callbacks import RichProgressBar
 from rich.console import Console
 
+from wsn.callbacks.common import SupernetCallback
 from wsn.evaluation.quality import quality_of
 from wsn.logging.text_front import text_front
 from wsn.module import SupernetModule
 
 
-class TerminalFront(Callback):
+class TerminalFront(SupernetCallback):
     """Print the front as text at each evaluation, if the standard output is a terminal.
 
     Args:

@@ -39,7 +39,7 @@ def encode(texts: Sequence[str]) -> dict[str, Any]:
 class _Letters(dict):
     """A letter for each choice, in the order in which they come."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__({None: "-"})
 
     def __missing__(self, value: Any) -> str:

@@ -104,7 +104,7 @@ def page_data(c: Comparison) -> dict[str, Any]:
 class _Pool:
     """Every network once: its id, costs and choices; runs refer to it by its place."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.places: dict[tuple[str, int, int], int] = {}
         self.archs: list[str] = []
 

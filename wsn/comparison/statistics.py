@@ -4,8 +4,9 @@ import itertools
 import math
 import statistics
 import warnings
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -278,7 +279,7 @@ def mean_front(
     return budgets, best.mean(axis=0).tolist(), spread.tolist()
 
 
-def _quietly(test, *groups: Sequence[float]) -> tuple[float, float] | None:
+def _quietly(test: Callable[..., Any], *groups: Sequence[float]) -> tuple[float, float] | None:
     """Return statistic and p of a scipy test; None where it is not defined."""
     try:
         with warnings.catch_warnings():

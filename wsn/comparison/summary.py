@@ -96,7 +96,7 @@ class Comparison:
     runs: Sequence[Run]
     skipped: Mapping[str, str] = field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for what in ("quality", "data"):
             names = {run.quality.name if what == "quality" else run.data for run in self.runs}
             if len(names) > 1:

@@ -21,6 +21,12 @@ _COUNTED = (
     torch.ops.aten.mm,
     torch.ops.aten.addmm,
 )
+_SHAPELESS = {
+    getattr(torch.ops.aten, name)
+    for name in ("native_batch_norm", "hardswish", "hardswish_", "hardsigmoid", "hardsigmoid_", "relu", "relu_",
+                 "silu", "silu_", "gelu", "sigmoid", "hardtanh", "hardtanh_")
+}  # fmt: skip
+"""Operations whose output is of the shape and type of their first argument, and of which nothing is counted."""
 
 
 @dataclass(frozen=True)
@@ -134,18 +140,32 @@ def count_macs(module: nn.Module, x: torch.Tensor) -> tuple[int, torch.Tensor]:
 
 
 class _FlopCounter(TorchDispatchMode):
-    """Counts as torch's ``FlopCounterMode`` does, of the counted operations alone: ten times faster on small blocks."""
+    """Counts as torch's ``FlopCounterMode`` does, of the counted operations alone: ten times faster on small blocks.
+
+    Of tensors without data torch works out norms and activations in Python, operation by operation; only their shape
+    matters, which is that of their input.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.flops = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
         packet = func._overloadpacket
+        if packet in _SHAPELESS and args[0].is_meta:
+            return _as_input(packet, args[0])
+        out = func(*args, **(kwargs or {}))
         if packet in _COUNTED:
             self.flops += flop_registry[packet](*args, **(kwargs or {}), out_val=out)
         return out
+
+
+def _as_input(packet: Any, x: torch.Tensor) -> Any:
+    """Return what an operation of :data:`_SHAPELESS` returns: batch norm also has statistics, which are empty here."""
+    if packet.__name__.endswith("_"):
+        return x
+    out = torch.empty_like(x)
+    return (out, x.new_empty(0), x.new_empty(0)) if packet is torch.ops.aten.native_batch_norm else out
 
 
 def _to_meta(net: Supernet) -> Supernet:

@@ -1,11 +1,15 @@
 """Image data that fits in memory: whole batches are augmented at once."""
 
+from typing import TypeVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from wsn.data.loader import key_of
+
+T = TypeVar("T")
 
 
 class ArrayImages(Dataset):
@@ -69,7 +73,7 @@ class ArrayImages(Dataset):
         epoch, first = items[0]
         return self._augmented(images, torch.Generator().manual_seed(key_of(self.seed, epoch, first))), labels
 
-    def __getitem__(self, item) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, item: tuple[int, int] | int) -> tuple[Tensor, Tensor]:
         images, labels = self.__getitems__([item])
         return images[0], labels[0]
 
@@ -111,6 +115,6 @@ class ArrayImages(Dataset):
             images[i, :, top : top + height, left : left + width] = 0.0
 
 
-def keep_batch(batch):
+def keep_batch(batch: T) -> T:
     """Return what ``__getitems__`` made: it is collated already."""
     return batch

@@ -249,7 +249,7 @@ class _Subset(Dataset):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index: int):
+    def __getitem__(self, index: int) -> Any:
         return self.dataset[self.indices[index]]
 
     def _items(self, items: Any) -> Any:
@@ -259,10 +259,10 @@ class _Subset(Dataset):
 class _TrainSubset(_Subset):
     """As :class:`_Subset`, with items by (epoch, index)."""
 
-    def __getitem__(self, item):
+    def __getitem__(self, item: Any) -> Any:
         return self.dataset[(item[0], self.indices[item[1]])]
 
-    def _items(self, items):
+    def _items(self, items: Any) -> Any:
         return self.dataset.__getitems__([(e, self.indices[i]) for e, i in items])
 
 

@@ -1,7 +1,7 @@
 """CIFAR-10 and CIFAR-100 (Krizhevsky 2009), through torchvision."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.data import Dataset
@@ -9,6 +9,9 @@ from torch.utils.data import Dataset
 from wsn.data.arrays import ArrayImages, keep_batch
 from wsn.data.base import ImageDataModule
 from wsn.errors import WsnError
+
+if TYPE_CHECKING:
+    from torchvision.datasets import CIFAR10
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
@@ -44,7 +47,7 @@ class CIFAR(ImageDataModule):
         """Return training set, the same without augmentation, test set."""
         train, test = (self._torchvision(split, download=False) for split in (True, False))
 
-        def dataset(source, augment: bool) -> Dataset:
+        def dataset(source: "CIFAR10", augment: bool) -> Dataset:
             images = torch.from_numpy(source.data).permute(0, 3, 1, 2).contiguous()
             return ArrayImages(
                 images,
@@ -60,7 +63,7 @@ class CIFAR(ImageDataModule):
 
         return dataset(train, augment=True), dataset(train, augment=False), dataset(test, augment=False)
 
-    def _torchvision(self, train: bool, download: bool):
+    def _torchvision(self, train: bool, download: bool) -> "CIFAR10":
         from torchvision import datasets
 
         kind = datasets.CIFAR10 if self.classes == 10 else datasets.CIFAR100

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from wsn.data.arrays import ArrayImages, keep_batch
@@ -45,7 +46,7 @@ class FashionMNISTSmall(ImageDataModule):
         """Return training set, the same without augmentation, test set."""
         train_images, train_labels, test_images, test_labels = map(torch.from_numpy, self.arrays())
 
-        def dataset(images, labels, augment: bool) -> Dataset:
+        def dataset(images: Tensor, labels: Tensor, augment: bool) -> Dataset:
             return ArrayImages(
                 images.unsqueeze(1),
                 labels.long(),
@@ -165,7 +166,7 @@ class FashionMNIST(FashionMNISTSmall):
 def packaged(path: Path) -> Arrays:
     """Read a packaged file."""
     with np.load(path) as data:
-        return tuple(data[k] for k in ("train_images", "train_labels", "test_images", "test_labels"))  # type: ignore[return-value]
+        return tuple(data[k] for k in ("train_images", "train_labels", "test_images", "test_labels"))
 
 
 def read_idx(folder: Path, prefix: str) -> tuple[np.ndarray, np.ndarray]:

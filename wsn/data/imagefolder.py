@@ -1,8 +1,10 @@
 """Images in folders, one per class: ImageNet, or a data set of your own."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from PIL import Image, UnidentifiedImageError
 from timm.data import create_transform
 from torch.utils.data import Dataset
 from torchvision.datasets import ImageFolder
@@ -63,7 +65,7 @@ class ImageFolderData(ImageDataModule):
         plain = create_transform(self.image_size, crop_pct=self.crop_pct, interpolation=self.interpolation)
         return self._folder("train", augmented), self._folder("train", plain), self._folder(test, plain)
 
-    def _folder(self, split: str, transform) -> ImageFolder:
+    def _folder(self, split: str, transform: Callable[[Any], Any]) -> ImageFolder:
         folder = self.root / split
         if not folder.is_dir():
             raise WsnError(
@@ -82,9 +84,7 @@ class ImageFolderData(ImageDataModule):
         return dataset
 
 
-def _load_image(path: str):
-    from PIL import Image, UnidentifiedImageError
-
+def _load_image(path: str) -> Image.Image:
     try:
         with Image.open(path) as image:
             return image.convert("RGB")

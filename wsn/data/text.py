@@ -177,7 +177,7 @@ def _read(path: Path) -> str:
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rt", encoding="utf-8") as file:
-            return file.read()  # type: ignore[return-value]
+            return file.read()
     except UnicodeDecodeError as error:
         raise WsnError(f"data: {path} is not UTF-8 text: {error}") from error
 

@@ -76,7 +76,7 @@ def speculate(
             result.drafted + count, result.accepted + right, result.passes + 1,
         )  # fmt: skip
     if stop in text:
-        text = text[: text.index(stop) + 1]  # type: ignore[arg-type]
+        text = text[: text.index(stop) + 1]
     result.tokens = torch.cat([tokens, tokens.new_tensor([text[:max_new_tokens]])], 1)
     return result
 

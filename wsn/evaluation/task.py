@@ -31,7 +31,7 @@ class Task:
     quality: Quality
     rows: Callable[[Tensor, Tensor], Rows] = counted
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         know(self.quality)
 
     @property

@@ -198,7 +198,7 @@ def observe_inputs(model: nn.Module, batches: Iterable[Any], see: Callable[[str,
     """
     keep: Tensor | None = None
 
-    def hook(path: str):
+    def hook(path: str) -> Callable[[nn.Module, Any], None]:
         return lambda layer, args: see(path, args[0], keep)
 
     handles = [leaf.register_forward_pre_hook(hook(path)) for path, leaf in readers(model).items()]

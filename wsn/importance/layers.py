@@ -1,6 +1,6 @@
 """How important the blocks of a network are, each by itself."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -31,7 +31,7 @@ def block_influence(net: Supernet, batches: Iterable[Any]) -> Tensor:
     turned, count = torch.zeros(len(paths), dtype=torch.float64), [0] * len(paths)
     keep: Tensor | None = None
 
-    def hook(at: int):
+    def hook(at: int) -> Callable[[nn.Module, tuple, dict, Any], None]:
         def see(block: nn.Module, args: tuple, kwargs: dict, out: Any) -> None:
             x = args[0] if args else kwargs["hidden_states"]
             out = out[0] if isinstance(out, tuple) else out

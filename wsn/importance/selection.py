@@ -86,7 +86,7 @@ class Settings:
     metric: str = "perplexity"
     batches: int = 8
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.depth not in DEPTH_BY:
             raise WsnError(f"method.selection.depth must be one of {listed(DEPTH_BY)}. Received {self.depth!r}")
         allowed = [name for name in IMPORTANCE if name != "taylor"]

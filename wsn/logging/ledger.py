@@ -114,7 +114,7 @@ def read_ledger(folder: Path) -> list[Row]:
     return list(newest.values())
 
 
-def trained_alone(folder: str | Path, data: str) -> dict[tuple[str, int], float]:
+def trained_alone(folder: str | Path, data: str | None) -> dict[tuple[str, int], float]:
     """Return the mean quality over seeds of the subnets of a ledger that were trained alone (``method=plain``).
 
     Args:

@@ -263,7 +263,7 @@ class StepTargets:
             raise WsnError(f"No subnet of role {role!r} ran before in this step; the sampler must draw it first")
         return self.seen[role]
 
-    def logits(self, target: str, subnet) -> Tensor:
+    def logits(self, target: str, subnet: Subnet) -> Tensor:
         """Return detached logits (B, K) of an earlier role, or of the external teacher at the same resolution."""
         if target != "teacher":
             return self._of(target)[0]

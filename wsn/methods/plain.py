@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from torch import Tensor, nn
+
 from wsn.cost_models.macs import cost
 from wsn.methods.base import Method
-from wsn.space import SearchSpace
-from wsn.supernet import Supernet
+from wsn.space import SearchSpace, Subnet
+from wsn.supernet import BlockChoice, Reads, Supernet
 
 
 class Plain(Method):
@@ -40,27 +42,27 @@ class Standalone(Supernet):
         subnet: which member.
     """
 
-    def __init__(self, net: Supernet, subnet):
+    def __init__(self, net: Supernet, subnet: Subnet):
         super().__init__(net.extract(subnet).requires_grad_(True), net.space.only(subnet), net.in_chans, [])
         self.inputs = net.inputs
         self.family = type(net)
         """What knows how such networks are run."""
         self.known_costs = {self.space.max(): cost(net, subnet)}
 
-    def predict(self, view, inputs, subnet):
+    def predict(self, view: nn.Module, inputs: Tensor, subnet: Subnet) -> Tensor:
         return self.family.predict(self, view, inputs, subnet)
 
-    def example(self, subnet):
+    def example(self, subnet: Subnet) -> Tensor:
         return self.family.example(self, subnet)
 
-    def reads(self, path):
+    def reads(self, path: str) -> Reads:
         return []
 
-    def kept(self, subnet):
+    def kept(self, subnet: Subnet) -> list[str]:
         return []
 
-    def segments(self, subnet):
+    def segments(self, subnet: Subnet) -> list[tuple[str, BlockChoice]]:
         return [("network", ())]
 
-    def segment(self, name, choice):
+    def segment(self, name: str, choice: BlockChoice) -> nn.Module:
         return self.model

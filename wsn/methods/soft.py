@@ -74,7 +74,7 @@ class SoFT(Method):
 
         total, logits = hidden.new_zeros(()), hidden
         for part, target in zip(hidden.split(self.chunk_tokens), wanted.split(self.chunk_tokens)):
-            loss, logits = checkpoint(chunk, part, target, use_reentrant=False)  # type: ignore[misc]
+            loss, logits = checkpoint(chunk, part, target, use_reentrant=False)
             total = total + loss
         return total / max(len(wanted), 1), logits
 

@@ -1,6 +1,6 @@
 """GPTQ: weights rounded to few bits, one input channel after another, each error made up for by those that follow."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -132,7 +132,7 @@ def _block_calls(net: Any, batches: Iterable[Any]) -> dict[str, list[_Call]]:
     calls: dict[str, list[_Call]] = {path: [] for path in net.blocks(largest)}
     first, keep = next(iter(calls)), None
 
-    def hook(path: str):
+    def hook(path: str) -> Callable[[nn.Module, tuple, dict[str, Any]], None]:
         def see(block: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
             named = dict(kwargs)
             stream = args[0] if args else named.pop("hidden_states")
@@ -162,7 +162,7 @@ def _hessians(
     sums: dict[str, Tensor] = {}
     keep: Tensor | None = None
 
-    def hook(name: str):
+    def hook(name: str) -> Callable[[nn.Module, tuple], None]:
         def see(leaf: nn.Module, args: tuple) -> None:
             x = (args[0] if keep is None else args[0][keep]).float().flatten(0, -2)
             sums[name] = sums[name] + x.T @ x if name in sums else x.T @ x

@@ -16,11 +16,14 @@ def adopt_run(cfg: DictConfig) -> DictConfig:
     """Give a run of ``method=finetune`` the backbone, data, method and subnet of the run it starts from; others as is.
 
     Raises:
-        WsnError: not a run folder, or no such subnet.
+        WsnError: ``run`` or ``resume`` is not a run folder, or no such subnet.
     """
     if OmegaConf.is_missing(cfg, "run"):
         raise WsnError("run has no value: method=finetune starts from a finished run. Pass run=outputs/train/...")
-    if cfg.get("run") is None or cfg.resume:
+    if cfg.resume:
+        read_config(cfg.resume)  # a wrong folder is told before anything heavy is imported
+        return cfg
+    if cfg.get("run") is None:
         return cfg
     saved = read_config(cfg.run)
     given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []

@@ -127,5 +127,5 @@ def _overrides() -> list[str]:
     return [o for o in HydraConfig.get().overrides.task]
 
 
-def _parse(value: str):
+def _parse(value: str) -> Any:
     return OmegaConf.create(f"value: {value}").value

@@ -159,7 +159,7 @@ class Run:
         """Return the config of a verb."""
         cfg = compose(CONF, choices, verb)
         folder, checkpoint, data = self.opened_by
-        unknown = [name for name in options if name not in cfg.keys()]  # which a missing value is not "in"
+        unknown = [name for name in options if name not in cfg.keys()]  # noqa: SIM118  a missing value is not "in"
         if unknown:
             raise WsnError(f"{verb} has no option {unknown[0]!r}; it has {listed(k for k in cfg if k != 'run')}")
         try:

@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from omegaconf import DictConfig, OmegaConf
@@ -15,6 +16,7 @@ from wsn.callbacks.progressive_shrinking import ProgressiveShrinking
 from wsn.config import build, build_data, build_group
 from wsn.data.base import DataModule
 from wsn.logging.console import quiet
+from wsn.methods.base import Method
 from wsn.module import SupernetModule
 from wsn.run.budget import images_for
 from wsn.run.devices import own_gpu
@@ -44,9 +46,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     if cfg.budget_gmacs and not cfg.resume:
         _keep_to_budget(cfg, module, data)
     save_config(cfg, module.supernet.space, folder)
-    pareto = ParetoLogging(folder, cfg)
-    own = [build(node) for node in cfg.callbacks.values() if node is not None]
-    callbacks = [ProgressiveShrinking(), *module.method.callbacks.values(), *own]
+    callbacks = make_callbacks(cfg, module.method, folder)
     loggers = [build(node) for node in cfg.logger.values() if node is not None]
     for logger in loggers:
         if checkpoint and hasattr(logger, "resume_from"):
@@ -54,7 +54,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
         if not isinstance(logger, WandbLogger):  # W&B gets the config in a form of its own
             logger.log_hyperparams(OmegaConf.to_container(cfg))
     with own_gpu(cfg.trainer) as trainer_cfg:
-        trainer = make_trainer(trainer_cfg, module, [*callbacks, build(cfg.evaluation), pareto], loggers)
+        trainer = make_trainer(trainer_cfg, module, callbacks, loggers)
         rank_zero_info(f"Run folder: {folder}")
         try:
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
@@ -92,6 +92,19 @@ def make_module(cfg: DictConfig, data: DataModule | None = None) -> SupernetModu
         accumulate=cfg.optim.accumulate,
         channels_last=cfg.channels_last,
     )
+
+
+def make_callbacks(cfg: DictConfig, method: Method, folder: Path) -> list[Callback]:
+    """Return the callbacks of a run: phases, the method's own, the config's, evaluation, and what records its results.
+
+    Args:
+        cfg: as conf/train.yaml.
+        method: that of the module.
+        folder: the run folder.
+    """
+    chosen = [build(node) for node in cfg.callbacks.values() if node is not None]
+    own = list(method.callbacks.values())
+    return [ProgressiveShrinking(), *own, *chosen, build(cfg.evaluation), ParetoLogging(folder, cfg)]
 
 
 def _keep_to_budget(cfg: DictConfig, module: SupernetModule, data: Any) -> None:

@@ -1,7 +1,7 @@
 """Attentive sampling: train the best or the worst of a few candidates of a drawn cost."""
 
 from random import Random
-from typing import Literal
+from typing import Any, Literal
 
 from wsn.errors import WsnError
 from wsn.samplers.balanced import BalancedSampler
@@ -28,7 +28,7 @@ class AttentiveSampler(BalancedSampler):
 
     uniform_pool = True
 
-    def __init__(self, *args, pick: Literal["best", "worst"] = "best", candidates: int = 3, **kwargs):
+    def __init__(self, *args: Any, pick: Literal["best", "worst"] = "best", candidates: int = 3, **kwargs: Any):
         super().__init__(*args, **kwargs)
         if pick not in ("best", "worst"):
             raise WsnError(f"sampler.pick must be best or worst. Received {pick!r}")

@@ -1,6 +1,7 @@
 """Sampling balanced by cost: small and large subnets as often as middle ones."""
 
 from random import Random
+from typing import Any
 
 from wsn.errors import WsnError
 from wsn.samplers.base import Sampler, SubnetScore
@@ -23,7 +24,7 @@ class BalancedSampler(Sampler):
 
     uniform_pool = False
 
-    def __init__(self, *args, num_bins: int = 12, pool: int = 3000, **kwargs):
+    def __init__(self, *args: Any, num_bins: int = 12, pool: int = 3000, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.num_bins = num_bins
         self.pool = pool

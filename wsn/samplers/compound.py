@@ -1,6 +1,7 @@
 """Compound sampling: one level for each stage moves all of its dimensions together."""
 
 from random import Random
+from typing import Any
 
 from wsn.samplers.base import Sampler, SubnetScore
 from wsn.space import SearchSpace, Subnet
@@ -21,7 +22,7 @@ class CompoundSampler(Sampler):
     arXiv:1905.11946, §3.3, has one level for the network.
     """
 
-    def __init__(self, *args, free: tuple[str, ...] = ("kernel",), **kwargs):
+    def __init__(self, *args: Any, free: tuple[str, ...] = ("kernel",), **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.free = tuple(free)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from wsn.errors import WsnError, listed
 from wsn.samplers.base import Draw, Sampler, SubnetScore
+from wsn.schedule import Phase
 from wsn.space import Choice, SearchSpace
 
 MOST = 12  # subnets of a step
@@ -32,7 +33,7 @@ class FairSampler(Sampler):
         super().__init__(*args, **kwargs)
         self.count = fair_count(self.space, self.shared)
 
-    def enter(self, phase) -> None:
+    def enter(self, phase: Phase) -> None:
         """Take the phase's choices and role."""
         super().enter(phase)
         self.count = fair_count(self.space, self.shared)

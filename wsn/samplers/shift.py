@@ -26,7 +26,7 @@ class ShiftSampler(BalancedSampler):
     choices by cost with rejection in place of the learned architecture generator.
     """
 
-    def __init__(self, *args, rate: float = 0.05, floor: float = 0.25, **kwargs):
+    def __init__(self, *args: Any, rate: float = 0.05, floor: float = 0.25, **kwargs: Any):
         super().__init__(*args, **kwargs)
         if not 0 < floor <= 1:
             raise WsnError(f"sampler.floor must be above 0 and at most 1. Received {floor}")

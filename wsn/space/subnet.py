@@ -58,7 +58,7 @@ class Subnet(Mapping):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Subnet) and self._hash == other._hash and self._values == other._values
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type["Subnet"], tuple[Any]]:
         return Subnet, (self._values,)
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Callbacks that tests put into a run by ``+callbacks.NAME._target_=probes.X``."""
+"""Callbacks that tests put into a run by ``+callbacks.NAME._target_=helpers.probes.X``."""
 
 import json
 import os
