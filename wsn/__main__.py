@@ -29,7 +29,7 @@ GROUPS = (
 
 def header(path: Path) -> str:
     """Return the comment at the head of a config file."""
-    lines = path.read_text().splitlines()
+    lines = path.read_text("utf-8").splitlines()
     comments = [line.removeprefix("#").strip() for line in lines if line.startswith("#")]
     return next((c for c in comments if not c.startswith("@package")), "")
 

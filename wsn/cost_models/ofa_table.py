@@ -33,7 +33,7 @@ class OFALatencyTable(CostModel):
     def __init__(self, path: str | Path):
         self.path = Path(path)
         try:
-            table = yaml.safe_load(self.path.read_text())
+            table = yaml.safe_load(self.path.read_text("utf-8"))
         except OSError as error:
             raise WsnError(f"Cannot read the latency table {path}: {error.strerror}") from error
         except yaml.YAMLError as error:

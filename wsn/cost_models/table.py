@@ -129,7 +129,7 @@ class LatencyTable(CostModel):
 
     def _read(self, path: Path) -> None:
         try:
-            data = json.loads(path.read_text())
+            data = json.loads(path.read_text("utf-8"))
             self.measured_on, self.check = data["hardware"], data["check"]
             self.entries = {(a, b, c): Timing(*values) for a, b, c, *values in data["entries"]}
         except OSError as error:

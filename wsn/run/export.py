@@ -74,8 +74,8 @@ def export_run(cfg: DictConfig, run: Run | None = None) -> Path:
         exports.append({"id": f"{len(rows)} subnets", "format": ELASTIC, "path": ELASTIC, "bytes": file_size(path)})
     card = model_card(cfg, rows, exports, latency.hardware())
     index = {**stamp(), "subnets": rows, "exports": exports, "hardware": latency.hardware()}
-    (folder / "index.json").write_text(json.dumps(index, indent=1))
-    (folder / "README.md").write_text(card)
+    (folder / "index.json").write_text(json.dumps(index, indent=1), "utf-8")
+    (folder / "README.md").write_text(card, "utf-8")
     print(card)
     rank_zero_info(f"Written: {folder}")
     _log(run, folder, rows)

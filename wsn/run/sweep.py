@@ -141,7 +141,7 @@ OmegaConf.register_new_resolver("wsn.job", job_name, replace=True)
 def read_record(job: Path) -> dict[str, Any] | None:
     """Return what a job's folder says about it, or None."""
     try:
-        return json.loads((job / RECORD).read_text())
+        return json.loads((job / RECORD).read_text("utf-8"))
     except (OSError, ValueError):
         return None
 

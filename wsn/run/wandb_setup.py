@@ -31,7 +31,7 @@ def register(entity: str, project: str) -> str:
         raise WsnError(f"W&B cannot be reached, or does not know the key. {error}") from error
     try:
         api.create_project(project, entity)
-        return api.create_custom_chart(entity, CHART, "Fronts by method", "vega2", "private", SPEC.read_text())
+        return api.create_custom_chart(entity, CHART, "Fronts by method", "vega2", "private", SPEC.read_text("utf-8"))
     except Exception as error:  # those of W&B's service are not wandb.Error
         if "exist" in str(error).lower():  # a chart of this name: W&B has no call to look beforehand
             return chart_id(entity)
