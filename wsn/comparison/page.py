@@ -62,7 +62,7 @@ def write_page(c: Comparison, path: Path) -> None:
 
 
 def export_argument(folder: str) -> str:
-    """Return ``run=<folder>`` as a shell passes it to export.py, quoted for Hydra's grammar and for the shell.
+    """Return ``run=<folder>`` as a shell passes it to ``wsn export``, quoted for Hydra's grammar and for the shell.
 
     >>> export_argument("outputs/sweeps/a/ofa_0")
     'run=outputs/sweeps/a/ofa_0'

@@ -27,7 +27,7 @@ class Run:
     """A finished run: where it is, what it trained, and the subnets of its last evaluation on the test split.
 
     Args:
-        folder: as it was given, so that commands made from it work where compare.py was started.
+        folder: as it was given, so that commands made from it work where ``wsn compare`` was started.
         label: the method with its tags; runs that differ in their seed alone share it.
         alone: whether it trained one subnet by itself (``method=plain``).
         seed: of the run.

@@ -62,7 +62,7 @@ class LatencyTable(CostModel):
             raise WsnError(
                 f"The latency table {self.path or ''} has no {part.name} with choices {part.choice} at input "
                 f"{part.shape[1:]}: it is of another supernet, or of a part of the space. Make one with "
-                "python -m wsn latency-table run=..."
+                "wsn latency-table run=..."
             )
         return entry.median_ms
 

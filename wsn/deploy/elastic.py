@@ -82,8 +82,7 @@ def load_elastic(folder: str | Path, device: str = "cpu") -> tuple[Supernet, lis
     folder = Path(folder)
     if not (folder / INDEX).is_file():
         raise WsnError(
-            f"{folder} holds no exported front (no {INDEX}). Make one: python export.py run=... subnet=front "
-            "format=elastic"
+            f"{folder} holds no exported front (no {INDEX}). Make one: wsn export run=... subnet=front format=elastic"
         )
     try:
         cfg: Any = migrate(OmegaConf.load(folder / CONFIG))  # type: ignore[arg-type]

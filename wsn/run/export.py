@@ -93,7 +93,7 @@ def _log(run: Run, folder: Path, rows: Sequence[Row]) -> None:
     try:
         log_export(run.config, run.folder, folder, rows)
     except wandb.Error as error:
-        rank_zero_warn(f"Not logged to W&B: {error}. The files are whole; WANDB_MODE=offline export.py ... logs later")
+        rank_zero_warn(f"Not logged to W&B: {error}. The files are whole; WANDB_MODE=offline wsn export ... logs later")
 
 
 def model_card(cfg: DictConfig, rows: Sequence[Row], exports: Sequence[Row], hardware: dict[str, Any]) -> str:

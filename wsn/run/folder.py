@@ -74,7 +74,7 @@ def read_config(folder: str | Path) -> DictConfig:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise WsnError(f"The run folder {folder} does not exist. Pass one that train.py printed, outputs/train/...")
+        raise WsnError(f"The run folder {folder} does not exist. Pass one that wsn train printed, outputs/train/...")
     try:
         cfg = OmegaConf.load(folder / CONFIG)
     except FileNotFoundError:

@@ -70,5 +70,5 @@ def _save(table: Any, options: dict[str, Any], name: str) -> Path:
     path = Path(options["out"] or Path(options["run"]) / f"latency_{name}.json")
     table.save(path)
     print(f"Written: {path}")
-    print(f"Use it: python search.py run={options['run']} cost=latency_table cost.latency_ms.path={path}")
+    print(f"Use it: wsn search run={options['run']} cost=latency_table cost.latency_ms.path={path}")
     return path
