@@ -373,17 +373,17 @@ def test_batches_come_from_workers_that_are_spawned():
     """The only way to start them on Windows, and the usual one on macOS."""
     sizes = ["data.batch_size=2", "data.eval_batch_size=2", "data.images_per_epoch=4", "data.val_size=4"]
     data = build_data(compose(CONF, sizes).data)
-    for loader in (data.train_dataloader(), data.val_dataloader()):
-        expected = next(iter(loader))
-        loader = type(loader)(
-            loader.dataset,
-            batch_sampler=loader.batch_sampler,
-            collate_fn=loader.collate_fn,
-            num_workers=1,
-            multiprocessing_context="spawn",
-        )
-        for found, known in zip(next(iter(loader)), expected, strict=True):
-            torch.testing.assert_close(found, known)
+    loader = data.train_dataloader()
+    expected = next(iter(loader))
+    spawned = type(loader)(
+        loader.dataset,
+        batch_sampler=loader.batch_sampler,
+        collate_fn=loader.collate_fn,
+        num_workers=1,
+        multiprocessing_context="spawn",
+    )
+    for found, known in zip(next(iter(spawned)), expected, strict=True):
+        torch.testing.assert_close(found, known)
 
 
 def test_the_lock_of_a_gpu_needs_no_user_number(monkeypatch, tmp_path):
