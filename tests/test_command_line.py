@@ -198,6 +198,25 @@ def test_flags_of_hydra_and_overrides_pass():
         assert command_line(arguments) == arguments
 
 
+@pytest.mark.parametrize(
+    ("line", "choices"),
+    [
+        ("wsn ev", ["train", "evaluate"]),
+        ("wsn train method=us", ["method=us_net"]),
+        ("wsn evaluate sp", ["split="]),
+        ("wsn compare ", ["runs=", "out="]),
+        ("wsn nope ", []),
+    ],
+)
+def test_shells_complete(line, choices, monkeypatch, capsys):
+    monkeypatch.setenv("COMP_LINE", line)
+    monkeypatch.setattr(sys, "argv", ["wsn"])
+    assert main(["-sc", "query=bash"]) == 0
+    printed = capsys.readouterr().out.split()
+    assert set(choices) <= set(printed)
+    assert bool(choices) == bool(printed)
+
+
 def test_groups_that_are_listed_are_those_of_conf(capsys):
     shown = {path.name for path in CONF.iterdir() if path.is_dir()} - {"hydra", "paths", "user", "debug", "hints"}
     assert set(GROUPS) == shown

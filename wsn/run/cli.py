@@ -124,6 +124,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[0] in ("-V", "--version"):
         print(f"wsn {__version__}")
         return 0
+    if arguments[0] in ("-sc", "--shell-completion"):
+        return _complete(arguments)
     return run_command(arguments[0], arguments[1:])
 
 
@@ -150,6 +152,22 @@ def run_command(name: str, arguments: Sequence[str]) -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return 1
+    return 0
+
+
+def _complete(arguments: Sequence[str]) -> int:
+    """Answer a shell: what completes the line that is typed. What Hydra configures, Hydra completes."""
+    line = os.environ.get("COMP_LINE", "")
+    words = line.split()
+    if not any(argument.startswith("query=") for argument in arguments):
+        return run_command("train", arguments)  # installs the completion, which is of all commands
+    if len(words) + line.endswith(" ") < 3:
+        print(*COMMANDS)
+    elif words[1] in COMMANDS and COMMANDS[words[1]].options is None:
+        os.environ["COMP_LINE"] = line.replace(f" {words[1]}", "", 1)
+        return run_command(words[1], arguments)
+    elif words[1] in COMMANDS:
+        print(*(f"{key}=" for key in COMMANDS[words[1]].options or ()))
     return 0
 
 
