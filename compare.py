@@ -1,14 +1,8 @@
-"""Compare runs by method: ``python compare.py outputs/sweeps/...``."""
+"""Compare runs by method: ``python compare.py runs=outputs/sweeps/...``; anywhere, ``wsn compare``."""
 
 import sys
 
-
-def main() -> int:
-    """Import what is heavy only now."""
-    from wsn.run.compare import main as compare
-
-    return compare()
-
+from wsn.run.cli import run_command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command("compare", sys.argv[1:]))

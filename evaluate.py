@@ -1,25 +1,8 @@
-"""Evaluate subnets of a run: ``python evaluate.py run=outputs/train/...``."""
+"""Evaluate subnets of a run: ``python evaluate.py run=outputs/train/...``; anywhere, ``wsn evaluate``."""
 
 import sys
 
-import hydra
-from omegaconf import DictConfig
-
-from wsn.config import command_line, main_errors
-
-
-@hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
-@main_errors
-def main(cfg: DictConfig) -> None:
-    """Look at the run folder at once, then import what is heavy and evaluate."""
-    from wsn.run.folder import read_config
-
-    read_config(cfg.run)
-    from wsn.run.evaluate import evaluate_run
-
-    evaluate_run(cfg)
-
+from wsn.run.cli import run_command
 
 if __name__ == "__main__":
-    sys.argv[1:] = command_line(sys.argv[1:], "evaluate")
-    main()
+    sys.exit(run_command("evaluate", sys.argv[1:]))

@@ -62,7 +62,7 @@ job flextron experiment=flextron_llama "${model[@]}" 'backbone.ffn=[384,576,768,
 job llm_qfa experiment=llm_qfa_smollm2 "${model[@]}" data.images_per_epoch="$steps" method.phases.bits.epochs=1 \
     sampler.period="$steps" method.batches=1
 if python -c 'import lm_eval' 2> /dev/null && [ ! -e "$out/amoeba/lm_eval.csv" ]; then
-    python -m wsn lm-eval "$out/amoeba" --tasks next_shakespeare next_python --include "$text/tasks"
+    python -m wsn lm-eval "run=$out/amoeba" "tasks=[next_shakespeare,next_python]" "include=$text/tasks"
 fi
 if python -c 'import whittle, litgpt' 2> /dev/null; then
     [ -e "$out/whittle/python.csv" ] || python benchmarks/whittle_sandwich.py "$out/amoeba" "$text"

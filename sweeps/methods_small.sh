@@ -11,4 +11,4 @@ python train.py "${jobs[@]}" "${named[@]}" evaluation.panel=9 \
 python train.py "${jobs[@]}" evaluation.panel=12 method=compofa
 python train.py "${jobs[@]}" method=slimmable
 python train.py "${jobs[@]}" method=plain method.subnet='smallest,middle,largest,{depth:2},{expand:3},{kernel:3}'
-python compare.py outputs/sweeps/methods
+python compare.py runs=outputs/sweeps/methods

@@ -22,4 +22,4 @@ delayed 25 3 12
 delayed 50 7 8
 delayed 75 11 4
 delayed "50 no ramp" 7 8 method.callbacks.delayed_shrinking.ramp_epochs=0
-python compare.py outputs/sweeps/trends
+python compare.py runs=outputs/sweeps/trends

@@ -10,7 +10,8 @@ import wsn
 from wsn.backbones.hugging_face import load_tokenizer
 from wsn.config import compose
 from wsn.files import read_csv
-from wsn.run.lm_eval import TaskAccuracy, evaluate_tasks, main
+from wsn.run.cli import main
+from wsn.run.lm_eval import TaskAccuracy, evaluate_tasks
 from wsn.run.run import open_run
 from wsn.run.train import train
 
@@ -75,10 +76,10 @@ def test_subnets_of_a_run(task, capsys):
         )
     )
     capsys.readouterr()
-    assert main([run, "--tasks", "wsn_local", "--include", str(task), "--subnet", "smallest"]) == 0
+    assert main(["lm-eval", f"run={run}", "tasks=[wsn_local]", f"include={task}", "subnet=smallest"]) == 0
     (printed,) = json.loads(capsys.readouterr().out)
     (row,) = read_csv(f"{run}/lm_eval.csv")
     assert printed["id"] == row["id"] == open_run(run).net.space.min().id
     assert printed["wsn_local/acc,none"] == row["wsn_local/acc,none"] == 0.5
-    assert main([run, "--tasks", "wsn_local", "--subnet", "none such"]) == 1
+    assert main(["lm-eval", run, "--tasks", "wsn_local", "--subnet", "none such"]) == 1
     assert "not the id of an evaluated subnet" in capsys.readouterr().err

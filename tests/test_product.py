@@ -15,10 +15,10 @@ from helpers.scripts import PHASES, ROOT, SMALL, command, start, the_run, withou
 
 import wsn
 from wsn import WsnError
-from wsn.__main__ import main as wsn_main
 from wsn.config import compose
 from wsn.evaluation.pareto import Front
 from wsn.files import read_csv
+from wsn.run.cli import main as wsn_main
 from wsn.run.evaluator import Evaluator
 from wsn.run.export import export_run
 from wsn.run.known import known_rows
@@ -252,7 +252,7 @@ def test_a_latency_table_from_the_command_line_serves_a_search(run, tmp_path, ca
         (["run=outputs/nope"], "does not exist"),
         ([f"run={run}", "speed=1"], "Unknown option 'speed'"),
         (["device=cpu"], "run has no value"),
-        ([f"run={run}", "device=tpu"], "cpu or cuda"),
+        ([f"run={run}", "device=tpu"], "device=tpu is unknown. Allowed: cpu, cuda"),
     ]:
         assert wsn_main(["latency-table", *arguments]) == 1
         assert words in capsys.readouterr().err

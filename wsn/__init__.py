@@ -8,9 +8,10 @@
 True
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wsn import _torchvision
+from wsn._lazy import lazy
 
 if TYPE_CHECKING:
     from wsn.backbones.factory import create_supernet, list_supernets
@@ -25,23 +26,6 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 _torchvision.install()
-
-# Imported on first use: the command line answers --help and config errors before torch is loaded.
-_HOME = {
-    "Cost": "wsn.cost_models.macs",
-    "Dimension": "wsn.space",
-    "ElasticPredictor": "wsn.deploy.predictor",
-    "Front": "wsn.evaluation.pareto",
-    "SearchSpace": "wsn.space",
-    "Subnet": "wsn.space",
-    "Supernet": "wsn.supernet",
-    "WsnError": "wsn.errors",
-    "cost": "wsn.cost_models.macs",
-    "create_supernet": "wsn.backbones.factory",
-    "list_supernets": "wsn.backbones.factory",
-    "open_run": "wsn.run.run",
-    "Run": "wsn.run.run",
-}
 
 __all__ = [
     "Cost",
@@ -59,16 +43,22 @@ __all__ = [
     "open_run",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'wsn' has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(_HOME[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted([*__all__, "__version__"])
+# Imported on first use: the command line answers --help and config errors before torch is loaded.
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "Cost": "wsn.cost_models.macs",
+        "Dimension": "wsn.space",
+        "ElasticPredictor": "wsn.deploy.predictor",
+        "Front": "wsn.evaluation.pareto",
+        "SearchSpace": "wsn.space",
+        "Subnet": "wsn.space",
+        "Supernet": "wsn.supernet",
+        "WsnError": "wsn.errors",
+        "cost": "wsn.cost_models.macs",
+        "create_supernet": "wsn.backbones.factory",
+        "list_supernets": "wsn.backbones.factory",
+        "open_run": "wsn.run.run",
+        "Run": "wsn.run.run",
+    },
+)

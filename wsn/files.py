@@ -1,12 +1,13 @@
 """Files that a crash cannot spoil and two processes do not share, and tables of records."""
 
 import csv
-import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from wsn.errors import WsnError
 
@@ -29,25 +30,28 @@ def replacing(path: str | Path) -> Iterator[Path]:
 def write_atomically(path: str | Path, text: str) -> None:
     """Write a text file so that a crash leaves the old one or the new one, never a part."""
     with replacing(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, "utf-8")
 
 
 @contextmanager
 def locked(path: str | Path) -> Iterator[bool]:
     """Hold a lock file, which a process that ends in any way gives up; gives whether it could be had."""
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-            return
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        yield False
+        return
+    try:
         yield True
+    finally:
+        lock.release()
 
 
 def write_csv(path: str | Path, rows: Sequence[Row]) -> None:
     """Write rows as a table whose columns are all their keys; None becomes empty."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
@@ -60,7 +64,7 @@ def read_csv(path: str | Path) -> list[Row]:
         WsnError: the file is missing.
     """
     try:
-        with open(path, newline="") as file:
+        with open(path, encoding="utf-8", newline="") as file:
             return [{key: _value(key, text) for key, text in row.items()} for row in csv.DictReader(file)]
     except OSError as error:
         raise WsnError(f"Cannot read {path}: {error.strerror}") from error

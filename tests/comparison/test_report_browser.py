@@ -106,7 +106,7 @@ def test_the_label_of_a_subnet_and_the_command_that_a_click_copies(page, folder)
         page, "const t = document.getElementById('toast'); return t.hidden ? null : t.innerText.split('\\n')"
     )
     words = shlex.split(toast[-1])
-    assert words[:2] == ["python", "export.py"]
+    assert words[:2] == ["wsn", "export"]
     assert words[2] == "run='" + run.replace("'", "\\'") + "'"
     assert words[3].strip('"').replace("'", "") == f"subnet={id_}"
 
@@ -122,10 +122,10 @@ def test_copying_without_permission_falls_back(page):
     page.execute_script(
         "const value = { writeText: () => Promise.reject() };"
         "Object.defineProperty(navigator, 'clipboard', { configurable: true, value });"
-        "window.used = 0; document.execCommand = () => { window.used += 1; return false; }; copy('python export.py x')"
+        "window.used = 0; document.execCommand = () => { window.used += 1; return false; }; copy('wsn export x')"
     )
     text = wait_for(page, TEXT.replace("ID", "toast"))
-    assert text.split() == ["Copy", "this", "python", "export.py", "x"]
+    assert text.split() == ["Copy", "this", "wsn", "export", "x"]
     assert page.execute_script("return window.used") == 1
 
 

@@ -15,7 +15,8 @@ from wsn.comparison.runs import find_runs
 from wsn.comparison.summary import Comparison
 from wsn.comparison.tables import config_table, correlation_table, gap_table, p_text, pair_table, per_method, verdict
 from wsn.files import read_csv, write_csv
-from wsn.run.compare import compare, main
+from wsn.run.cli import main
+from wsn.run.compare import compare
 
 ROOT = Path(__file__).parents[2]
 KINDS = ("smallest", "middle", "largest")
@@ -92,7 +93,7 @@ def test_markdown(sweep):
 
 
 def test_all_files_are_written_and_agree(sweep, capsys):
-    assert main([str(sweep), "--out", str(sweep / "out")]) == 0
+    assert main(["compare", f"runs={sweep}", f"out={sweep / 'out'}"]) == 0
     out = sweep / "out"
     assert (out / "comparison.md").read_text() == GOLDEN
     assert capsys.readouterr().out.startswith(GOLDEN)

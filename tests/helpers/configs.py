@@ -13,7 +13,10 @@ SAMPLERS = [p.stem for p in sorted((CONF / "sampler").glob("*.yaml"))]
 GROUPS = ["method", "backbone", "sampler", "optim", "scheduler", "callbacks", "evaluation", "logger", "trainer", "data"]
 OPTIONS = [(g, p.stem) for g in GROUPS for p in sorted((CONF / g).glob("*.yaml"))]
 AFTER = [(g, p.stem) for g in ("search", "cost") for p in sorted((CONF / g).glob("*.yaml"))]  # training
-EXPERIMENTS = [("experiment", p.stem) for p in sorted((CONF / "experiment").glob("*.yaml"))]
+EXPERIMENTS = [
+    ("experiment", p.relative_to(CONF / "experiment").with_suffix("").as_posix())
+    for p in sorted((CONF / "experiment").rglob("*.yaml"))
+]
 DEBUG = [("debug", p.stem) for p in sorted((CONF / "debug").glob("*.yaml"))]
 LANGUAGE = ["backbone=llama", "data=shakespeare"]
 MISSING = {

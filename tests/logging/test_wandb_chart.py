@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from wsn.__main__ import main
 from wsn.evaluation.quality import ACCURACY, BITS_PER_BYTE
 from wsn.logging.wandb_chart import SPEC, TABLE_KEY, chart_fields, chart_strings
+from wsn.run.cli import main
 
 vl_convert = pytest.importorskip("vl_convert")
 ROOT = Path(__file__).parents[2]
@@ -104,10 +104,10 @@ def test_setup_registers_the_chart_once(monkeypatch, capsys):
     monkeypatch.setattr("wandb.Api", Server)
     monkeypatch.setattr(Server, "charts", {})
     for _ in range(2):
-        assert main(["wandb-setup", "--entity", "me"]) == 0
+        assert main(["wandb-setup", "entity=me"]) == 0
         assert "logger.wandb.chart=me/wsn-pareto" in capsys.readouterr().out
     assert list(Server.charts.values()) == [json.loads(SPEC.read_text())]
-    assert main(["wandb-setup", "--entity", "stranger"]) == 1
+    assert main(["wandb-setup", "entity=stranger"]) == 1
     assert "refused entity 'stranger'" in capsys.readouterr().err
 
 
@@ -115,7 +115,7 @@ def test_setup_without_a_key_is_one_error(monkeypatch, capsys, tmp_path):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    assert main(["wandb-setup", "--entity", "me"]) == 1
+    assert main(["wandb-setup", "entity=me"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: W&B: No API key")
     assert "WANDB_API_KEY" in line

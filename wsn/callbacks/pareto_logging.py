@@ -80,7 +80,7 @@ class ParetoLogging(SupernetCallback):
             wandb_log.log_final(logger.experiment, final, front, self.cfg, self.folder, logger.chart)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Log the finished checkpoint to W&B, as a run folder that export.py takes; it is written by now."""
+        """Log the finished checkpoint to W&B, as a run folder that ``wsn export`` takes; it is written by now."""
         files = ["checkpoints/last.ckpt", "config.yaml", "quality.json", "subnets.csv"]
         for logger in self._wandb(trainer):
             if logger.log_supernet and not trainer.interrupted:

@@ -51,8 +51,8 @@ def write_page(c: Comparison, path: Path) -> None:
     from plotly.offline import get_plotlyjs
 
     assets = resources.files("wsn.comparison") / "assets"
-    parts = {name: (assets / name).read_text(encoding="utf-8") for name in ("report.html", "report.css")}
-    scripts = "\n".join((assets / name).read_text(encoding="utf-8") for name in ("state.js", "plots.js", "page.js"))
+    parts = {name: (assets / name).read_text("utf-8") for name in ("report.html", "report.css")}
+    scripts = "\n".join((assets / name).read_text("utf-8") for name in ("state.js", "plots.js", "page.js"))
     data = json.dumps(page_data(c), separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
     text = Template(parts["report.html"]).substitute(
         title=escape(_title(c)), about=escape(_about(c)), notes=_notes(c), css=parts["report.css"], data=data,
@@ -62,7 +62,7 @@ def write_page(c: Comparison, path: Path) -> None:
 
 
 def export_argument(folder: str) -> str:
-    """Return ``run=<folder>`` as a shell passes it to export.py, quoted for Hydra's grammar and for the shell.
+    """Return ``run=<folder>`` as a shell passes it to ``wsn export``, quoted for Hydra's grammar and for the shell.
 
     >>> export_argument("outputs/sweeps/a/ofa_0")
     'run=outputs/sweeps/a/ofa_0'

@@ -27,7 +27,7 @@ class Run:
     """A finished run: where it is, what it trained, and the subnets of its last evaluation on the test split.
 
     Args:
-        folder: as it was given, so that commands made from it work where compare.py was started.
+        folder: as it was given, so that commands made from it work where ``wsn compare`` was started.
         label: the method with its tags; runs that differ in their seed alone share it.
         alone: whether it trained one subnet by itself (``method=plain``).
         seed: of the run.
@@ -181,7 +181,7 @@ def ledger_runs(folder: Path) -> list[Run]:
 
 def _job(folder: Path) -> dict[str, Any]:
     try:
-        job = json.loads((folder / "job.json").read_text())
+        job = json.loads((folder / "job.json").read_text("utf-8"))
     except (OSError, ValueError):
         return {}
     return job if isinstance(job, dict) else {}
@@ -206,7 +206,7 @@ def _rows(path: Path) -> tuple[Quality, list[tuple], dict[int, dict[str, float]]
         UnfinishedError: there are no test rows.
     """
     try:
-        with open(path, newline="") as file:
+        with open(path, encoding="utf-8", newline="") as file:
             reader = csv.reader(file)
             head = {name: i for i, name in enumerate(next(reader, []))}
             whole = [row for row in reader if len(row) == len(head)]
@@ -246,7 +246,7 @@ def _searched_latencies(folder: Path) -> dict[str, float]:
     """Return subnet id → latency as the run's searches measured it: it does not depend on the split."""
     found = {}
     for path in sorted(folder.glob("search/*/evaluations.csv")):
-        with open(path, newline="") as file:
+        with open(path, encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 if row.get("latency_ms"):
                     found[row["id"]] = float(row["latency_ms"])
@@ -256,7 +256,7 @@ def _searched_latencies(folder: Path) -> dict[str, float]:
 def _last_number(path: Path, column: str) -> float | None:
     """Return the largest value of a column that only grows; None where there is none."""
     try:
-        with open(path, newline="") as file:
+        with open(path, encoding="utf-8", newline="") as file:
             reader = csv.reader(file)
             head = next(reader, [])
             if column not in head:

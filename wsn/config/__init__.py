@@ -5,7 +5,7 @@ Imported before anything heavy, so that ``--help`` and mistakes answer within a 
 
 from wsn.config.check import check
 from wsn.config.command_line import command_line, explain, main_errors, require_plugin
-from wsn.config.make import CONF, build, build_data, build_group, compose, to_python
+from wsn.config.make import CONF, build, build_data, build_group, compose, config_dir, to_python
 from wsn.config.moved import migrate, migrate_state
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "check",
     "command_line",
     "compose",
+    "config_dir",
     "explain",
     "main_errors",
     "migrate",

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
+from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -24,10 +25,33 @@ def command_line(arguments: list[str], name: str = "train") -> list[str]:
         return _recipe([a for a in others if "=" in a and not a.startswith("-")], name)
 
     try:
+        check_dialect(arguments, name)
         return quoted(rename_arguments(quoted(arguments), recipe))
     except WsnError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+def check_dialect(arguments: list[str], name: str) -> None:
+    """Check that arguments are flags of Hydra or overrides.
+
+    Args:
+        arguments: of a command line.
+        name: of the command.
+
+    Raises:
+        WsnError: another flag, or a word without a key; with what to type in its place.
+    """
+    known, others = get_args_parser().parse_known_args(arguments)
+    for argument in others:
+        key, _, value = argument.lstrip("-").partition("=")
+        if argument.startswith("-"):
+            example = f"{key.replace('-', '_')}={value or '...'}"
+            raise WsnError(f"wsn {name} has no flag {argument}. Options are key=value: type {example}")
+    for argument in (*known.overrides, *others):
+        if "=" not in argument and not argument.startswith("~"):
+            example = f"run={argument}" if name != "train" else f"method={argument}"
+            raise WsnError(f"wsn {name}: {argument!r} has no key. Options are key=value: type e.g. {example}")
 
 
 def _recipe(overrides: list[str], name: str) -> Recipe:

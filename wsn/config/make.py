@@ -1,5 +1,6 @@
 """Making objects from config nodes: resolvers, types, and the one ``instantiate`` call of wsn."""
 
+import os
 import secrets
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,21 @@ from wsn.config.moved import Recipe, moved_targets, rename_arguments
 from wsn.errors import WsnError
 from wsn.schedule import Phase, RoleLoss
 
-CONF = Path(__file__).parents[2] / "conf"
+
+def config_dir() -> Path:
+    """Return the folder of wsn's configs: ``conf`` in an installed package, beside the package in a checkout."""
+    package = Path(__file__).parents[1]
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parent / "conf"
+
+
+CONF = config_dir()
+
+
+def user_configs() -> str:
+    """Return the folder of a user's own configs: ``WSN_CONF``, or conf/user of this folder, or that beside wsn's."""
+    here = Path("conf", "user")
+    return os.environ.get("WSN_CONF") or str(here if here.is_dir() else CONF / "user")
 
 
 def _range(start: int, stop: int, step: int = 1) -> ListConfig:
@@ -28,11 +43,12 @@ def register_resolvers() -> None:
     """Add resolvers.
 
     ``${range:start,stop,step}`` (stop included), ``${linspace:start,stop,count}``, ``${wsn.id:}`` (four random hex
-    digits), and a basename.
+    digits), ``${wsn.user_configs:}`` and a basename.
     """
     OmegaConf.register_new_resolver("linspace", _linspace, replace=True)
     OmegaConf.register_new_resolver("range", _range, replace=True)
     OmegaConf.register_new_resolver("wsn.basename", lambda path: Path(path).name, replace=True)
+    OmegaConf.register_new_resolver("wsn.user_configs", user_configs, replace=True)
     OmegaConf.register_new_resolver("wsn.id", lambda: secrets.token_hex(2), use_cache=True, replace=True)
 
 

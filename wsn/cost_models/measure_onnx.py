@@ -33,12 +33,12 @@ def main() -> None:
     """Measure every file of parts.csv; the first argument is the number of threads."""
     folder = Path(__file__).parent
     threads = int(sys.argv[1]) if len(sys.argv) > 1 else 1
-    with open(folder / "parts.csv", newline="") as file:
+    with open(folder / "parts.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     for i, row in enumerate(rows):
         row["median_ms"] = str(milliseconds(folder / row["file"], threads))
         print(f"{i + 1}/{len(rows)} {row['file']} {float(row['median_ms']):.3f} ms", flush=True)
-    with open(folder / "measured.csv", "w", newline="") as file:
+    with open(folder / "measured.csv", "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)

@@ -33,7 +33,7 @@ class OFALatencyTable(CostModel):
     def __init__(self, path: str | Path):
         self.path = Path(path)
         try:
-            table = yaml.safe_load(self.path.read_text())
+            table = yaml.safe_load(self.path.read_text("utf-8"))
         except OSError as error:
             raise WsnError(f"Cannot read the latency table {path}: {error.strerror}") from error
         except yaml.YAMLError as error:
@@ -71,7 +71,7 @@ class OFALatencyTable(CostModel):
         if not hasattr(module, "conv_dw"):
             raise WsnError(
                 "Once-for-all's latency tables are for backbone=mobilenet and backbone=proxyless; this supernet has "
-                f"{type(module).__name__}. Make a table with python -m wsn latency-table run=..."
+                f"{type(module).__name__}. Make a table with wsn latency-table run=..."
             )
         return [self._block(module, _shape(part.shape), _shape(part.out_shape))]
 

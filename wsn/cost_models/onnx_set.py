@@ -39,7 +39,7 @@ def write_onnx_set(
         rows.append(dict(zip(COLUMNS, (path.name, *key_of(part)))))
         if on_part:
             on_part()
-    with open(folder / "parts.csv", "w", newline="") as file:
+    with open(folder / "parts.csv", "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
@@ -60,7 +60,7 @@ def read_measured(path: Path, device: str) -> LatencyTable:
     table = LatencyTable()
     table.measured_on = {"name": device, "source": path.name}
     try:
-        with open(path, newline="") as file:
+        with open(path, encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 key = (row["part"], row["choices"], row["input"])
                 table.entries[key] = Timing(float(row["median_ms"]), 0.0, 0)

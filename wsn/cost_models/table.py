@@ -62,7 +62,7 @@ class LatencyTable(CostModel):
             raise WsnError(
                 f"The latency table {self.path or ''} has no {part.name} with choices {part.choice} at input "
                 f"{part.shape[1:]}: it is of another supernet, or of a part of the space. Make one with "
-                "python -m wsn latency-table run=..."
+                "wsn latency-table run=..."
             )
         return entry.median_ms
 
@@ -129,7 +129,7 @@ class LatencyTable(CostModel):
 
     def _read(self, path: Path) -> None:
         try:
-            data = json.loads(path.read_text())
+            data = json.loads(path.read_text("utf-8"))
             self.measured_on, self.check = data["hardware"], data["check"]
             self.entries = {(a, b, c): Timing(*values) for a, b, c, *values in data["entries"]}
         except OSError as error:

@@ -54,7 +54,7 @@ def save_elastic(
     if state:
         save_file({name: t.contiguous() for name, t in state.items()}, folder / WEIGHTS)
     OmegaConf.save(saved, folder / CONFIG)
-    (folder / SPACE).write_text(net.space.to_json())
+    (folder / SPACE).write_text(net.space.to_json(), "utf-8")
     stored: dict[str, Tensor] = {}
     names: dict[int, str] = {}  # members that begin alike have statistics in common: each is stored once
     same: dict[str, str] = {}
@@ -65,7 +65,7 @@ def save_elastic(
             stored[same[full]] = tensor.contiguous()
     save_file(stored, folder / STATISTICS)
     write_quality(quality_of(rows), folder)
-    (folder / INDEX).write_text(json.dumps({**stamp(), "members": list(rows), "statistics": same}, indent=1))
+    (folder / INDEX).write_text(json.dumps({**stamp(), "members": list(rows), "statistics": same}, indent=1), "utf-8")
     return folder
 
 
@@ -82,15 +82,14 @@ def load_elastic(folder: str | Path, device: str = "cpu") -> tuple[Supernet, lis
     folder = Path(folder)
     if not (folder / INDEX).is_file():
         raise WsnError(
-            f"{folder} holds no exported front (no {INDEX}). Make one: python export.py run=... subnet=front "
-            "format=elastic"
+            f"{folder} holds no exported front (no {INDEX}). Make one: wsn export run=... subnet=front format=elastic"
         )
     try:
         cfg: Any = migrate(OmegaConf.load(folder / CONFIG))  # type: ignore[arg-type]
-        index = json.loads((folder / INDEX).read_text())
+        index = json.loads((folder / INDEX).read_text("utf-8"))
         check_format(index, folder)
         read_quality(folder)
-        space = SearchSpace.from_json((folder / SPACE).read_text()) if (folder / SPACE).exists() else None
+        space = SearchSpace.from_json((folder / SPACE).read_text("utf-8")) if (folder / SPACE).exists() else None
         stored = load_file(folder / STATISTICS, device)
         rows, found = index["members"], {name: stored[first] for name, first in index["statistics"].items()}
         weights = load_file(folder / WEIGHTS) if (folder / WEIGHTS).exists() else None

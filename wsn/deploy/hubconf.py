@@ -22,7 +22,7 @@ def subnet(folder: str | Path | None = None) -> torch.nn.Module:
         folder: of config.json and model.safetensors; None: this file's.
     """
     folder = Path(__file__).parent if folder is None else Path(folder)
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text("utf-8"))
     tensors = load_file(folder / "model.safetensors")
     sys.path.insert(0, str(folder))  # the few classes that are neither torch's nor timm's
     parts: dict[str, torch.nn.Module] = {}

@@ -48,7 +48,7 @@ def save_module(network: nn.Module, folder: Path, about: Mapping[str, Any]) -> P
     buffers = [name for name, _ in network.named_buffers()]
     shutil.copy(Path(inspect.getfile(hubconf)), folder)
     config = {**about, **stamp(), "code": code, "buffers": buffers, "modules": modules}
-    (folder / "config.json").write_text(json.dumps(config, indent=1))
+    (folder / "config.json").write_text(json.dumps(config, indent=1), "utf-8")
     tensors = {name: t.detach().contiguous() for name, t in (*network.named_parameters(), *network.named_buffers())}
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     return folder
@@ -62,7 +62,7 @@ def load_module(folder: str | Path) -> nn.Module:
     """
     folder = Path(folder)
     try:
-        check_format(json.loads((folder / "config.json").read_text()), folder)
+        check_format(json.loads((folder / "config.json").read_text("utf-8")), folder)
         return hubconf.subnet(folder)
     except WsnError:
         raise

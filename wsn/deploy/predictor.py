@@ -44,7 +44,7 @@ class ElasticPredictor:
     requests on other threads go on with the member that they began with.
 
     Args:
-        folder: what ``python export.py run=... subnet=front format=elastic`` wrote.
+        folder: what ``wsn export run=... subnet=front format=elastic`` wrote.
         budget: of the first member, see :meth:`pick`; None: the best one.
         device: where the weights are.
         adaptive: whether latencies in budgets are those under the load that is measured, not those of an idle machine.

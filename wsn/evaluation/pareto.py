@@ -109,7 +109,7 @@ class Front:
             WsnError: the file is missing or not a front.
         """
         try:
-            data = json.loads(Path(path).read_text())
+            data = json.loads(Path(path).read_text("utf-8"))
             return cls(data["rows"], data["objectives"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise WsnError(f"Cannot read the front {path}: {type(error).__name__}: {error}") from error

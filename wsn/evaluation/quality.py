@@ -152,7 +152,7 @@ def read_quality(folder: str | Path) -> None:
     if not path.exists():
         return
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_text("utf-8"))
         know(Quality(**{**values, "columns": tuple(map(tuple, values["columns"]))}))
     except (ValueError, TypeError, KeyError) as error:
         raise WsnError(f"{path} is damaged: {error!r}. Remove it; the usual measures are known without it") from error

@@ -222,4 +222,4 @@ def _plain(rows: Sequence[Row]) -> list[Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text()) if path.exists() else {}
+    return json.loads(path.read_text("utf-8")) if path.exists() else {}

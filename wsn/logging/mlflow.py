@@ -17,7 +17,7 @@ class MLFlowLogger(LightningMLFlowLogger):
 
     def __init__(self, folder: str | Path, **options: Any):
         self._id_file = Path(folder) / "mlflow_run_id"
-        self._known = self._id_file.read_text().strip() if self._id_file.exists() else None
+        self._known = self._id_file.read_text("utf-8").strip() if self._id_file.exists() else None
         super().__init__(run_id=self._known, **options)
 
     @property
@@ -27,7 +27,7 @@ class MLFlowLogger(LightningMLFlowLogger):
         client = super().experiment
         if not self._id_file.exists():
             self._id_file.parent.mkdir(parents=True, exist_ok=True)
-            self._id_file.write_text(str(self._run_id))
+            self._id_file.write_text(str(self._run_id), "utf-8")
         return client
 
     def log_hyperparams(self, params: Any) -> None:

@@ -27,7 +27,7 @@ class FrontLogger(WandbLogger):
     """Lightning's W&B logger, with the choices that :class:`wsn.callbacks.pareto_logging.ParetoLogging` reads.
 
     Args:
-        chart: of ``pareto/front``: the id that ``python -m wsn wandb-setup`` prints, ``<entity>/wsn-pareto``; None:
+        chart: of ``pareto/front``: the id that ``wsn wandb-setup`` prints, ``<entity>/wsn-pareto``; None:
             W&B's line chart, which needs no registration and has one colour per run.
         log_supernet: upload the last checkpoint when training ends, as an artifact.
         **kwargs: of Lightning's WandbLogger and of ``wandb.init``.

@@ -1,6 +1,5 @@
-"""The command line of comparisons: ``python compare.py outputs/sweeps/...``."""
+"""Comparing runs by method, over seeds: ``wsn compare runs=outputs/sweeps/...``."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,6 @@ from wsn.comparison.page import write_page
 from wsn.comparison.runs import find_runs
 from wsn.comparison.statistics import mean_front
 from wsn.comparison.summary import Comparison
-from wsn.errors import WsnError
 from wsn.files import write_atomically, write_csv
 from wsn.logging.plots import plot_comparison
 
@@ -56,17 +54,15 @@ def draw(c: Comparison, path: Path) -> None:
     plot_comparison(series, alone, c.largest / 1e6, path, c.quality)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; see ``python compare.py --help``."""
-    parser = argparse.ArgumentParser(prog="compare.py", description="Compare runs by method, over seeds")
-    parser.add_argument("runs", nargs="+", help="run folders, or folders of them")
-    parser.add_argument("--out", help="where to write; by default the first folder")
-    args = parser.parse_args(argv)
-    out = Path(args.out or args.runs[0])
-    try:
-        print(compare(args.runs, out))
-    except WsnError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"Written: {out / 'report.html'}, comparison.md, comparison.png, comparison.csv and comparison_subnets.csv")
-    return 0
+def compare_runs(runs: Sequence[str], out: str | None = None) -> None:
+    """Compare runs and print the table; see :func:`compare`.
+
+    Args:
+        runs: run folders, or folders of them.
+        out: folder of the results; None: the first of the runs.
+    """
+    folder = Path(out or runs[0])
+    print(compare(runs, folder))
+    print(
+        f"Written: {folder / 'report.html'}, comparison.md, comparison.png, comparison.csv and comparison_subnets.csv"
+    )

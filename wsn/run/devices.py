@@ -1,5 +1,6 @@
 """Which GPU a run takes, where several runs share a machine."""
 
+import getpass
 import os
 import tempfile
 from collections.abc import Iterator
@@ -32,7 +33,8 @@ def own_gpu(trainer: DictConfig) -> Iterator[DictConfig]:
         return
     visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
     with ExitStack() as stack:
-        names = [f"wsn-{os.getuid()}-gpu-{name.strip()}.lock" for name in visible.split(",")]
+        owner = getattr(os, "getuid", getpass.getuser)()  # a number on POSIX, a name on Windows
+        names = [f"wsn-{owner}-gpu-{name.strip()}.lock" for name in visible.split(",")]
         locks = (locked(Path(tempfile.gettempdir()) / name) for name in names)
         free = (i for i, lock in enumerate(locks) if stack.enter_context(lock))
         index = next(free, _job_number() % count)

@@ -74,8 +74,8 @@ def export_run(cfg: DictConfig, run: Run | None = None) -> Path:
         exports.append({"id": f"{len(rows)} subnets", "format": ELASTIC, "path": ELASTIC, "bytes": file_size(path)})
     card = model_card(cfg, rows, exports, latency.hardware())
     index = {**stamp(), "subnets": rows, "exports": exports, "hardware": latency.hardware()}
-    (folder / "index.json").write_text(json.dumps(index, indent=1))
-    (folder / "README.md").write_text(card)
+    (folder / "index.json").write_text(json.dumps(index, indent=1), "utf-8")
+    (folder / "README.md").write_text(card, "utf-8")
     print(card)
     rank_zero_info(f"Written: {folder}")
     _log(run, folder, rows)
@@ -93,7 +93,7 @@ def _log(run: Run, folder: Path, rows: Sequence[Row]) -> None:
     try:
         log_export(run.config, run.folder, folder, rows)
     except wandb.Error as error:
-        rank_zero_warn(f"Not logged to W&B: {error}. The files are whole; WANDB_MODE=offline export.py ... logs later")
+        rank_zero_warn(f"Not logged to W&B: {error}. The files are whole; WANDB_MODE=offline wsn export ... logs later")
 
 
 def model_card(cfg: DictConfig, rows: Sequence[Row], exports: Sequence[Row], hardware: dict[str, Any]) -> str:

@@ -74,7 +74,7 @@ def read_config(folder: str | Path) -> DictConfig:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise WsnError(f"The run folder {folder} does not exist. Pass one that train.py printed, outputs/train/...")
+        raise WsnError(f"The run folder {folder} does not exist. Pass one that wsn train printed, outputs/train/...")
     try:
         cfg = OmegaConf.load(folder / CONFIG)
     except FileNotFoundError:
@@ -108,7 +108,7 @@ def read_space(folder: str | Path) -> SearchSpace | None:
         WsnError: the file is damaged.
     """
     path = Path(folder) / SPACE
-    return SearchSpace.from_json(path.read_text()) if path.exists() else None
+    return SearchSpace.from_json(path.read_text("utf-8")) if path.exists() else None
 
 
 def _moved(node: Any, old: str, new: str) -> Any:

@@ -98,7 +98,7 @@ def _recorded(cfg: DictConfig, task: Callable[[DictConfig], Metrics], folder: Pa
     except Exception as error:
         message = explain(error) or f"{type(error).__name__}: {error}"
         note("failed", error=message)
-        (folder / "error.txt").write_text(traceback.format_exc())
+        (folder / "error.txt").write_text(traceback.format_exc(), "utf-8")
         print(f"error: {folder.name} failed: {message}\n  See {folder / 'error.txt'}", file=sys.stderr)
         return None
     except BaseException:  # Ctrl-C, or the queue's time is up

@@ -32,7 +32,7 @@ def known_rows(folder: str | Path, search: str | None = None, every: bool = Fals
     if search is not None and not searches:
         names = [p.parent.name for p in folder.glob("search/*/evaluations.csv")]
         raise WsnError(
-            f"{folder} has no search {search!r}; it has {listed(names) or 'none'}. Run python search.py run={folder}"
+            f"{folder} has no search {search!r}; it has {listed(names) or 'none'}. Run wsn search run={folder}"
         )
     rows = [row for path in searches for row in read_csv(path)]
     if every:
@@ -43,7 +43,7 @@ def known_rows(folder: str | Path, search: str | None = None, every: bool = Fals
         last = own[-1] if own else {}
         rows = [r for r in own if (r["split"], r["step"]) == (last["split"], last["step"])]
     if not rows:
-        raise WsnError(f"{folder} has no evaluated subnets yet. Run python search.py run={folder}")
+        raise WsnError(f"{folder} has no evaluated subnets yet. Run wsn search run={folder}")
     return list({row["id"]: row for row in rows}.values())
 
 
@@ -102,5 +102,5 @@ def choose(rows: list[Row], spec: str) -> list[Row]:
     if spec == "front":
         return list(Front(rows, quality.objectives))
     constraints = Constraint.parse_all(spec.removeprefix("best").removeprefix("@"))
-    advice = f", or search there: python search.py run=... 'constraints={spec.partition('@')[2]}'"
+    advice = f", or search there: wsn search run=... 'constraints={spec.partition('@')[2]}'"
     return [max(within(rows, constraints, f"subnet={spec}", advice), key=lambda r: quality.sign * r[quality.key])]

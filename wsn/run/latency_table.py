@@ -1,68 +1,25 @@
-"""``python -m wsn latency-table run=... device=cpu``: measure the blocks of a supernet once on this device."""
+"""``wsn latency-table run=... device=cpu``: measure the blocks of a supernet once on this device."""
 
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from wsn.errors import WsnError, listed
-
-OPTIONS: dict[str, Any] = {
-    "run": None,  # run folder; its supernet is measured
-    "device": "cpu",  # or cuda
-    "runtime": "eager",  # or compile, onnxruntime
-    "threads": 1,
-    "batch": 1,
-    "channels_last": False,
-    "min_seconds": 0.05,  # of each block
-    "check": 10,  # subnets measured as a whole, for the error of the sums
-    "export": None,  # a folder: write the blocks as ONNX files for another device instead, see docs/latency.md
-    "measured": None,  # the measured.csv of such a folder: make the table of it
-    "name": "device",  # of the device that it was measured on
-    "out": None,  # file; by default latency_<device>_<runtime>.json in the run folder
-}
+from wsn.run.folder import read_config
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run the command line."""
-    if not arguments or any(a in ("-h", "--help") for a in arguments):
-        print(f"{__doc__}\n\nOptions, as key=value: {OmegaConf.to_yaml(OPTIONS)}")
-        return 0
-    try:
-        build_table(read_options(arguments))
-    except WsnError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+def build_table(**options: Any) -> Path:
+    """Measure here, or write what is measured elsewhere, or read what was measured there.
 
+    Args:
+        **options: of ``wsn latency-table``, see :mod:`wsn.run.cli`.
 
-def read_options(arguments: Sequence[str]) -> dict[str, Any]:
-    """Read key=value options.
+    Returns:
+        the table, or the folder of blocks to measure.
 
     Raises:
-        WsnError: an unknown key, no value, or no run folder.
+        WsnError: not a run folder, an unknown device, or a damaged ``measured.csv``.
     """
-    try:
-        given: Any = OmegaConf.to_container(OmegaConf.from_dotlist(list(arguments)))
-    except OmegaConfBaseException as error:
-        raise WsnError(f"Options are key=value. Received {' '.join(arguments)}: {error}") from error
-    unknown = [key for key in given if key not in OPTIONS]
-    if unknown:
-        raise WsnError(f"Unknown option {unknown[0]!r}. Allowed are {listed(OPTIONS)}")
-    if not given.get("run"):
-        raise WsnError("run has no value. Pass the folder of a run: run=outputs/train/...")
-    from wsn.run.folder import read_config
-
-    read_config(given["run"])
-    return {**OPTIONS, **given}
-
-
-def build_table(options: dict[str, Any]) -> Path:
-    """Measure here, or write what is measured elsewhere, or read what was measured there."""
+    read_config(options["run"])
     if options["measured"]:
         from wsn.cost_models.onnx_set import read_measured
 
@@ -82,7 +39,7 @@ def _export(net: Any, parts: list, options: dict[str, Any]) -> Path:
     with progress_bar(len(parts), "Writing blocks as ONNX") as advance:
         folder = write_onnx_set(net, parts, Path(options["export"]), options["batch"], advance)
     print(f"Written: {len(parts)} blocks in {folder}. On the device: python measure.py. Then here:")
-    print(f"python -m wsn latency-table run={options['run']} measured={folder}/measured.csv name=my-device")
+    print(f"wsn latency-table run={options['run']} measured={folder}/measured.csv name=my-device")
     return folder
 
 
@@ -113,5 +70,5 @@ def _save(table: Any, options: dict[str, Any], name: str) -> Path:
     path = Path(options["out"] or Path(options["run"]) / f"latency_{name}.json")
     table.save(path)
     print(f"Written: {path}")
-    print(f"Use it: python search.py run={options['run']} cost=latency_table cost.latency_ms.path={path}")
+    print(f"Use it: wsn search run={options['run']} cost=latency_table cost.latency_ms.path={path}")
     return path

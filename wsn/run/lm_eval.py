@@ -1,8 +1,6 @@
 """Benchmarks of lm-eval on a subnet of a language model (needs the package lm-eval)."""
 
-import argparse
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -101,14 +99,14 @@ class TaskAccuracy:
 
 
 def evaluate_subnets(
-    model: str, tasks: Sequence[str], subnet: str | None = None, include: str | None = None, limit: int | None = None
+    model: str, tasks: Sequence[str], subnet: Any = None, include: str | None = None, limit: int | None = None
 ) -> list[dict[str, Any]]:
     """Run lm-eval's tasks on subnets of a run, or of a checkpoint as it is.
 
     Args:
         model: a run folder, where a table ``lm_eval.csv`` is written too; or as ``backbone.model_dir``.
         tasks: names of lm-eval's tasks.
-        subnet: of a run as in ``evaluate.py``, by default its front; else as
+        subnet: of a run as ``wsn evaluate`` takes it, by default its front; else as
             :meth:`wsn.space.SearchSpace.find` takes it, by default the largest.
         include: a folder with task files of one's own.
         limit: samples of each task.
@@ -139,19 +137,6 @@ def _rows(net: Supernet, subnets: Sequence[Subnet], tokenizer: Any, *args: Any) 
         yield {"id": found.id, "params": cost(net, found).params, **values}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; see ``python -m wsn lm-eval --help``."""
-    parser = argparse.ArgumentParser(prog="python -m wsn lm-eval", description="lm-eval's tasks on subnets")
-    parser.add_argument("model", help="a run folder, or as backbone.model_dir")
-    parser.add_argument("--tasks", nargs="+", required=True)
-    parser.add_argument("--subnet", help='e.g. {"layers": [0, 1, 2]}; of a run as in evaluate.py, by default its front')
-    parser.add_argument("--include", help="a folder with task files of your own")
-    parser.add_argument("--limit", type=int, help="samples of each task")
-    args = parser.parse_args(argv)
-    try:
-        rows = evaluate_subnets(args.model, args.tasks, args.subnet, args.include, args.limit)
-    except WsnError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(json.dumps(rows, indent=2))
-    return 0
+def print_accuracies(run: str, tasks: Sequence[str], **options: Any) -> None:
+    """Print what lm-eval finds, as JSON; see :func:`evaluate_subnets` for arguments and errors."""
+    print(json.dumps(evaluate_subnets(run, tasks, **options), indent=2))

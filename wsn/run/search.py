@@ -142,7 +142,7 @@ def _remembered(model: CostModel, net: Any, path: Path) -> Callable[[Subnet], fl
     path.parent.mkdir(parents=True, exist_ok=True)
     file = RowFile(path)
     known = {r["id"]: r["value"] for r in file.rows}
-    path.with_suffix(".json").write_text(json.dumps(model.hardware(), indent=1))
+    path.with_suffix(".json").write_text(json.dumps(model.hardware(), indent=1), "utf-8")
 
     def measured(subnet: Subnet) -> float:
         if subnet.id not in known:
@@ -181,4 +181,4 @@ def _report(found: dict[str, dict[str, float]], folder: Path) -> None:
         text = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
         rank_zero_info(f"Predictor of {metric}, by 5-fold cross-validation: {text}")
     if found:
-        (folder / "predictor.json").write_text(json.dumps(found, indent=1))
+        (folder / "predictor.json").write_text(json.dumps(found, indent=1), "utf-8")

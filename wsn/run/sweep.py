@@ -141,7 +141,7 @@ OmegaConf.register_new_resolver("wsn.job", job_name, replace=True)
 def read_record(job: Path) -> dict[str, Any] | None:
     """Return what a job's folder says about it, or None."""
     try:
-        return json.loads((job / RECORD).read_text())
+        return json.loads((job / RECORD).read_text("utf-8"))
     except (OSError, ValueError):
         return None
 
@@ -188,4 +188,4 @@ def print_records(records: Mapping[str, dict[str, Any]], folder: Path) -> None:
     if unfinished:
         text = f"{len(unfinished)} of {len(records)} jobs are not done; the same command runs those again"
         console.print(text, markup=False)
-    console.print(f"Index: {folder / INDEX}   Compare: python compare.py {folder}", markup=False, soft_wrap=True)
+    console.print(f"Index: {folder / INDEX}   Compare: wsn compare runs={folder}", markup=False, soft_wrap=True)

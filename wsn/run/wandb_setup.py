@@ -1,8 +1,4 @@
-"""``python -m wsn wandb-setup``: register the chart of fronts with Weights & Biases."""
-
-import argparse
-import sys
-from collections.abc import Sequence
+"""``wsn wandb-setup entity=ME``: register the chart of fronts with Weights & Biases."""
 
 from wsn.errors import WsnError
 from wsn.logging.wandb_chart import CHART, SPEC, chart_id
@@ -31,24 +27,15 @@ def register(entity: str, project: str) -> str:
         raise WsnError(f"W&B cannot be reached, or does not know the key. {error}") from error
     try:
         api.create_project(project, entity)
-        return api.create_custom_chart(entity, CHART, "Fronts by method", "vega2", "private", SPEC.read_text())
+        return api.create_custom_chart(entity, CHART, "Fronts by method", "vega2", "private", SPEC.read_text("utf-8"))
     except Exception as error:  # those of W&B's service are not wandb.Error
         if "exist" in str(error).lower():  # a chart of this name: W&B has no call to look beforehand
             return chart_id(entity)
         raise WsnError(f"W&B refused entity {entity!r}, project {project!r}: {error}") from error
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; see ``python -m wsn wandb-setup --help``."""
-    parser = argparse.ArgumentParser(prog="python -m wsn wandb-setup", description="Register the chart of fronts")
-    parser.add_argument("--entity", required=True, help="your user or team on W&B")
-    parser.add_argument("--project", default="wsn", help="is made if it is not there; wsn by default")
-    args = parser.parse_args(argv)
-    try:
-        chart = register(args.entity, args.project)
-    except WsnError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"Registered: {chart}. Now: python train.py logger=wandb logger.wandb.entity={args.entity} "
-          f"logger.wandb.project={args.project} logger.wandb.chart={chart}")  # fmt: skip
-    return 0
+def print_chart(entity: str, project: str = "wsn") -> None:
+    """Register the chart and print how runs use it; see :func:`register` for arguments and errors."""
+    chart = register(entity, project)
+    print(f"Registered: {chart}. Now: wsn train logger=wandb logger.wandb.entity={entity} "
+          f"logger.wandb.project={project} logger.wandb.chart={chart}")  # fmt: skip

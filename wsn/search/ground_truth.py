@@ -89,7 +89,7 @@ def ground_truth(name: str) -> GroundTruth:
     path = ASSETS / f"{name}.csv"
     if not path.exists():
         raise WsnError(f"There is no ground truth {name!r}. Packaged are {listed(ground_truths())}")
-    space = SearchSpace.from_json((ASSETS / f"{name}.json").read_text())
+    space = SearchSpace.from_json((ASSETS / f"{name}.json").read_text("utf-8"))
     return GroundTruth(name, space, tuple(read_csv(path)))
 
 
@@ -149,7 +149,7 @@ def _choose(folder: Path, overrides: list[str]) -> None:
     costs = [cost(net, s) for s in subnets]
     rows = [{"id": s.id, "macs": c.macs, "params": c.params, "arch": s.to_json()} for s, c in zip(subnets, costs)]
     write_csv(folder / "chosen.csv", rows)
-    (folder / "space.json").write_text(net.space.to_json() + "\n")
+    (folder / "space.json").write_text(net.space.to_json() + "\n", "utf-8")
     print(f"{len(rows)} subnets of {net.space.size():.3g}: {folder / 'chosen.csv'}")
 
 
@@ -165,7 +165,7 @@ def _package(name: str, ledger: Path) -> None:
     ]
     ASSETS.mkdir(exist_ok=True)
     write_csv(ASSETS / f"{name}.csv", sorted(rows, key=lambda r: (r["macs"], r["id"], r["seed"])))
-    (ASSETS / f"{name}.json").write_text((ledger / "space.json").read_text())
+    (ASSETS / f"{name}.json").write_text((ledger / "space.json").read_text("utf-8"), "utf-8")
     print(f"{len({row['id'] for row in rows})} subnets, {len(rows)} trainings: {ASSETS / name}.csv")
 
 

@@ -31,7 +31,7 @@ class RowFile:
         """Add a row."""
         try:
             columns = list(self.rows[0] if self.rows else row)
-            with open(self.path, "a", newline="") as file:
+            with open(self.path, "a", encoding="utf-8", newline="") as file:
                 writer = csv.DictWriter(file, columns, extrasaction="ignore")
                 if file.tell() == 0:
                     writer.writeheader()

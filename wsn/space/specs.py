@@ -49,7 +49,7 @@ def read(space: Any, path: str | Path) -> Subnet:
         WsnError: the file is missing, is not JSON, or is not a subnet of this space.
     """
     try:
-        values = json.loads(Path(path).read_text())
+        values = json.loads(Path(path).read_text("utf-8"))
     except OSError as error:
         raise WsnError(f"Cannot read the subnet file {path}: {error.strerror}") from error
     except ValueError as error:

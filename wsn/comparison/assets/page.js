@@ -146,7 +146,7 @@ function sortable() {
   const folders = [...table("runs").tBodies[0].rows];
   folders.forEach((row, n) => {
     const button = Object.assign(document.createElement("button"), { type: "button", textContent: D.runs[n].run });
-    button.addEventListener("click", () => copy(`python export.py ${D.runs[n].argument} subnet=front`));
+    button.addEventListener("click", () => copy(`wsn export ${D.runs[n].argument} subnet=front`));
     row.lastElementChild.replaceChildren(button);
   });
 }

@@ -84,4 +84,4 @@ function short(name, values) {
 
 // An id of digits alone, or like 12e3456789, would be a number to Hydra.
 const argument = (id) => (/^\d+(e\d+)?$/i.test(id) ? `"subnet='${id}'"` : `subnet=${id}`);
-const command = (run, id) => `python export.py ${run.argument} ${argument(id)}`;
+const command = (run, id) => `wsn export ${run.argument} ${argument(id)}`;

@@ -1,0 +1,100 @@
+"""The commands that Hydra configures: each looks at its config at once, then imports what is heavy and runs."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig
+
+from wsn.config import CONF, check, command_line, main_errors, migrate, require_plugin
+from wsn.run.finetune import adopt_run
+from wsn.run.folder import read_config
+from wsn.run.job import in_sweep, objective, run_job
+from wsn.run.known import check_spec
+from wsn.search.constraint import Constraint
+
+
+def train(cfg: DictConfig) -> float | tuple[float, ...] | None:
+    """Train, or in a multirun one job of it; return what a sweeper optimises."""
+    metrics = run_job(cfg, checked_train) if in_sweep() else checked_train(cfg)
+    return objective(cfg.optimized_metric, metrics) if in_sweep() else None
+
+
+def checked_train(cfg: DictConfig) -> dict[str, float]:
+    """Check the config at once, then import what is heavy and train."""
+    cfg = adopt_run(migrate(cfg))
+    check(cfg)
+    from wsn.run.train import train
+
+    return train(cfg)
+
+
+def evaluate(cfg: DictConfig) -> None:
+    """Look at the run folder at once, then evaluate."""
+    read_config(cfg.run)
+    from wsn.run.evaluate import evaluate_run
+
+    evaluate_run(cfg)
+
+
+def search(cfg: DictConfig) -> None:
+    """Look at the run folder and the constraints at once, then search."""
+    read_config(cfg.run)
+    Constraint.parse_all(cfg.constraints)
+    from wsn.run.search import search_run
+
+    search_run(cfg)
+
+
+def export(cfg: DictConfig) -> None:
+    """Look at the run folder and the subnet at once, then export."""
+    read_config(cfg.run)
+    check_spec(cfg.subnet)
+    from wsn.run.export import export_run
+
+    export_run(cfg)
+
+
+TASKS: dict[str, Callable[[DictConfig], Any]] = {
+    "train": train,
+    "evaluate": evaluate,
+    "search": search,
+    "export": export,
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """A command as Hydra, its launchers and their processes call it.
+
+    Args:
+        name: of the command, and of its config.
+        arguments: of the process, as they were typed.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+
+    def __call__(self, cfg: DictConfig) -> Any:
+        """Run the command; a mistake is one line on stderr."""
+        sys.argv = list(self.arguments)  # from which Lightning starts the other processes of DDP
+        return main_errors(TASKS[self.name])(cfg)
+
+
+def start(name: str, arguments: Sequence[str]) -> None:
+    """Compose the config of a command and run it.
+
+    Args:
+        name: of the command.
+        arguments: overrides and flags of Hydra.
+    """
+    typed = tuple(sys.argv)
+    overrides = command_line(list(arguments), name)
+    require_plugin(overrides)
+    sys.argv = [typed[0], *overrides]  # which Hydra reads
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(Task(name, typed))()
+    finally:
+        sys.argv = list(typed)
