@@ -2,8 +2,8 @@
 
 import copy
 from functools import partial
-from pathlib import Path
 
+import documents
 import lightning as L
 import pytest
 import torch
@@ -423,10 +423,9 @@ def test_norms_inside_a_score_are_left_alone():
     assert all(m.momentum != 0 for m in net.modules() if isinstance(m, nn.BatchNorm2d))
 
 
-def test_worked_example_of_the_readme_runs(tmp_path):
-    """README's own method: the yaml as printed there, in a folder of the user's."""
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
-    text = readme.partition("<!-- example method -->")[2].partition("```yaml\n")[2].partition("```")[0]
+def test_worked_example_of_the_docs_runs(tmp_path):
+    """docs/extending.md's own method: the yaml as printed there, in a folder of the user's."""
+    text = documents.block("example method", "yaml")
     assert 10 < len(text.splitlines()) <= 30
     (tmp_path / "method").mkdir()
     (tmp_path / "method" / "mine.yaml").write_text(text)
