@@ -47,7 +47,7 @@ def test_python_can_be_read(page):
 
 
 def commands():
-    """Yield the overrides of each training command that names what exists, without those of a sweep."""
+    """Yield config and overrides of each command, but for sweeps, resumed runs and yamls of a reader's own."""
     for page in PAGES:
         code = re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL)
         code += re.findall(r"`(python \w+\.py [^`]*)`", page.read_text())
@@ -55,7 +55,8 @@ def commands():
             words = shlex.split(line, comments=True)
             if words[:1] == ["python"] and words[1] in CONFIGS and "-m" not in words and "…" not in line:
                 overrides = [word for word in words[2:] if "=" in word]
-                if overrides and not any(word.startswith("resume=") for word in overrides):
+                own = any(word.startswith("resume=") or word.endswith("=mine") for word in overrides)
+                if overrides and not own:
                     yield pytest.param(CONFIGS[words[1]], overrides, id=f"{page.stem}: {' '.join(words[1:])}")
 
 
