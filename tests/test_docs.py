@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT / "docs"))
 import tables  # noqa: E402
 
 SLOW = ("matrix",)
-CONFIGS = {"train.py": "train", "evaluate.py": "evaluate", "search.py": "search", "export.py": "export"}
+CONFIGS = ("train", "evaluate", "search", "export")
 IDS = [page.name for page in PAGES]
 
 
@@ -48,16 +48,20 @@ def test_python_can_be_read(page):
 
 def commands():
     """Yield config and overrides of each command, but for sweeps, resumed runs and yamls of a reader's own."""
+    seen = set()
     for page in PAGES:
         code = re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL)
-        code += re.findall(r"`(python \w+\.py [^`]*)`", page.read_text())
+        code += re.findall(r"`((?:python \w+\.py|wsn \w+) [^`]*)`", page.read_text())
         for line in "".join(f"{part}\n" for part in code).replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
-            if words[:1] == ["python"] and words[1] in CONFIGS and "-m" not in words and "…" not in line:
-                overrides = [word for word in words[2:] if "=" in word]
-                own = any(word.startswith("resume=") or word.endswith("=mine") for word in overrides)
-                if overrides and not own:
-                    yield pytest.param(CONFIGS[words[1]], overrides, id=f"{page.stem}: {' '.join(words[1:])}")
+            if words[:1] not in (["python"], ["wsn"]) or "-m" in words or "…" in line or line in seen:
+                continue
+            seen.add(line)
+            name = words[1].removesuffix(".py")
+            overrides = [word for word in words[2:] if "=" in word]
+            own = any(word.startswith("resume=") or word.endswith("=mine") for word in overrides)
+            if name in CONFIGS and overrides and not own:
+                yield pytest.param(name, overrides, id=f"{page.stem}: {' '.join(words[1:])}")
 
 
 @pytest.mark.parametrize(("name", "overrides"), commands())
