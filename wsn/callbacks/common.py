@@ -1,4 +1,4 @@
-"""What wsn's callbacks ask the Trainer."""
+"""Queries of the Trainer that several callbacks need."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a cost model is."""
+"""The base class of cost models."""
 
 from typing import Any
 
