@@ -2,12 +2,12 @@
 
 import copy
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
 from helpers.configs import CONF, OF_LANGUAGE, SAMPLERS, TINY_IMAGES, TINY_LANGUAGE, composed
 from helpers.configs import METHODS as ALL_METHODS
+from helpers.documents import block
 from helpers.nets import make_net
 from helpers.training import assert_same_weights, batches, make_trainer, train_a_little
 from lightning.pytorch.callbacks import Callback
@@ -386,10 +386,9 @@ def test_norms_inside_a_score_are_left_alone():
     assert all(m.momentum != 0 for m in net.modules() if isinstance(m, nn.BatchNorm2d))
 
 
-def test_worked_example_of_the_readme_runs(tmp_path):
-    """README's own method: the yaml as printed there, in a folder of the user's."""
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
-    text = readme.partition("<!-- example method -->")[2].partition("```yaml\n")[2].partition("```")[0]
+def test_worked_example_of_the_docs_runs(tmp_path):
+    """docs/extending.md's own method: the yaml as printed there, in a folder of the user's."""
+    text = block("example method", "yaml")
     assert 10 < len(text.splitlines()) <= 30
     (tmp_path / "method").mkdir()
     (tmp_path / "method" / "mine.yaml").write_text(text)

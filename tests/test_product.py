@@ -11,6 +11,7 @@ import time
 import onnxruntime
 import pytest
 import torch
+from helpers.documents import block
 from helpers.scripts import PHASES, ROOT, SMALL, command, start, the_run, without_torch
 
 import wsn
@@ -396,11 +397,9 @@ def test_the_server_answers_under_load_while_it_switches(front):
 @pytest.mark.slow
 def test_readmes_four_commands(tmp_path):
     """Train, search under two budgets, export, run in ONNX Runtime; the first two at a small size."""
-    text = (ROOT / "README.md").read_text()
-    block = re.search(r"<!-- four commands -->\n```bash\n(.*?)```", text, re.DOTALL).group(1)
     run = tmp_path / "first"
     small = [s for s in [*SMALL, *PHASES] if "output_dir" not in s]
-    for line in block.strip().splitlines():
+    for line in block("four commands", "bash").strip().splitlines():
         script, *rest = shlex.split(line.replace("outputs/first", str(run)))[1:]
         if script == "-c":
             done = subprocess.run([sys.executable, "-c", *rest], capture_output=True, text=True, check=True)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from helpers.documents import block
 from omegaconf import OmegaConf
 
 import wsn
@@ -97,6 +98,17 @@ def test_an_export_reads_the_config_once_and_calibrates_once(folder, tmp_path, m
     wsn.open_run(folder).export("smallest", out=str(tmp_path / "small"))
     assert len(read) == 1
     assert calibrated == [1]
+
+
+def test_readmes_lines(run):
+    """A run, evaluated, searched, exported and served, as README has it."""
+    code = block("python: run", "python").replace("outputs/first", str(run.folder))
+    code = code.replace("evaluations=100", "evaluations=8")
+    names = {"wsn": wsn}
+    exec(code, names)
+    assert names["logits"].shape == (8, 10)
+    assert names["subnet"].id == names["rows"][0]["id"]
+    assert len(names["front"])
 
 
 def test_an_export_loads_by_torch_hub(run, tmp_path):

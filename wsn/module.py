@@ -85,7 +85,7 @@ class SupernetModule(L.LightningModule):
         return self.supernet(x, subnet)
 
     def setup(self, stage: str) -> None:
-        """Take over what the data is for."""
+        """Give the task of the data to the method."""
         data = getattr(self.trainer, "datamodule", None)
         if data is not None and hasattr(data, "task"):
             self.method.task = data.task

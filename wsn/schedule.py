@@ -19,7 +19,7 @@ IMPORTANCE = ("l1", "l2", "taylor", "wanda", "flap", "minitron", "uniql")
 
 @dataclass
 class RoleLoss:
-    """What a subnet of one role learns from.
+    """The loss of the subnets of one role.
 
     Args:
         labels: weight of the label loss.

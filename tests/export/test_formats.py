@@ -1,19 +1,17 @@
 """What is exported computes what the supernet's view does; plain modules load without wsn."""
 
-import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from helpers.documents import block
 from helpers.nets import BACKBONES, MORE_BACKBONES, example, randomise
 
 from wsn import WsnError
 from wsn.deploy.formats import FORMATS, Source, check_formats
 from wsn.deploy.plain import file_size, load_module, save_module
 
-ROOT = Path(__file__).parents[2]
 IMAGES = [name for name in {**BACKBONES, **MORE_BACKBONES} if name not in ("llama", "gpt2", "qwen2", "qwen3")]
 
 
@@ -31,12 +29,6 @@ def expected(source):
     return out if isinstance(out, torch.Tensor) else out.logits
 
 
-def snippet():
-    """Return README's code that loads an exported module."""
-    text = (ROOT / "README.md").read_text()
-    return re.search(r"<!-- load without wsn -->\n\n?```python\n(.*?)```", text, re.DOTALL).group(1)
-
-
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """Every image backbone's smallest subnet as a module, with an input and the logits."""
@@ -44,13 +36,13 @@ def folders(tmp_path_factory):
     for name in IMAGES:
         folder = tmp_path_factory.mktemp(name)
         source = source_of(name)
-        save_module(source.network, folder / "small", source.about)
+        save_module(source.network, folder / "small" / "module", source.about)
         torch.save((source.examples[1], expected(source)), folder / "expected.pt")
         found[name] = folder
     return found
 
 
-def test_modules_load_by_readmes_snippet_without_wsn(folders):
+def test_modules_load_by_readmes_lines_without_wsn(folders):
     """In a process in which wsn cannot be imported."""
     repair = "\n".join(  # of a torchvision that does not fit a CPU-only torch; a healthy installation needs it not
         f'torch.library.define("torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")'
@@ -72,12 +64,10 @@ for folder in sys.argv[1:]:
     exec(open({str(folders[IMAGES[0]].parent / "snippet.py")!r}).read())
     with torch.no_grad():
         torch.testing.assert_close(net(x), expected, rtol=1e-5, atol=1e-5)
-    import importlib; sys.path.remove("small"); sys.path_importer_cache.clear(); importlib.invalidate_caches()
     assert "wsn." not in repr([type(m).__module__ for m in net.modules()])
 print("all equal")
 """
-    (folders[IMAGES[0]].parent / "snippet.py").write_text(snippet())
-    assert len([line for line in snippet().splitlines() if line.strip()]) <= 20
+    (folders[IMAGES[0]].parent / "snippet.py").write_text(block("python: load without wsn", "python"))
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, folders.values())], capture_output=True, text=True, check=False
     )
@@ -88,7 +78,7 @@ print("all equal")
 def test_modules_come_back_equal(folders, name):
     x, logits = torch.load(folders[name] / "expected.pt")
     with torch.no_grad():
-        torch.testing.assert_close(load_module(folders[name] / "small")(x), logits, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(load_module(folders[name] / "small" / "module")(x), logits, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["mobilenet", "llama", pytest.param("vit", marks=pytest.mark.slow)])

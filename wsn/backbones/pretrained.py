@@ -1,4 +1,4 @@
-"""Making timm models by name, and starting from pretrained weights."""
+"""timm models by name, new or with pretrained weights."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ def create_model(name: str, pretrained: Any, num_classes: int, in_chans: int, **
     """Make a timm model, with weights from timm or from a file.
 
     Args:
-        name: of the model.
+        name: timm's name of the model.
         pretrained: False; True for timm's default weights; a timm tag such as ``ra4_e3600_r224_in1k``; or the path of
             a state dict (.pth, .pt, .safetensors). Another number of classes gets a new classifier, as in timm.
         num_classes: number of classes.

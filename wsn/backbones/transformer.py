@@ -1,4 +1,4 @@
-"""What the transformer backbones share: which layers a depth keeps, and choices from shares of the largest."""
+"""Shared by the transformer backbones: which layers a depth keeps, and choices as shares of the largest."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a comparison writes for papers (Markdown) and for other programs (CSV)."""
+"""Files of a comparison, for papers (Markdown) and for other programs (CSV)."""
 
 from typing import Any
 

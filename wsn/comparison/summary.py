@@ -1,4 +1,4 @@
-"""What compared runs come to: by method, over seeds."""
+"""Summary of compared runs, by method, over seeds."""
 
 import json
 import statistics
@@ -230,14 +230,14 @@ class Comparison:
 
     @cached_property
     def names(self) -> dict[Key, str]:
-        """What subnets are called in the methods' runs: smallest, middle, largest."""
+        """Names of subnets in the methods' runs: smallest, middle, largest."""
         runs = [run for group in self.groups.values() for run in group]
         named = ((key, kind) for run in runs for key, kind in zip(keys(run), run.subnets["kind"]) if kind in NAMED)
         return dict(named)
 
     @cached_property
     def notes(self) -> list[str]:
-        """What a reader must know before believing the figures."""
+        """Caveats that a reader must know before believing the figures."""
         notes = [
             f"{run.label}, seed {run.seed}: no finite {self.quality.name} of {run.dropped} of {len(run) + run.dropped} "
             "subnets, which are left out"

@@ -1,4 +1,4 @@
-"""Finding mistakes in a training configuration before anything heavy is imported."""
+"""Checks of a training configuration that need no heavy import."""
 
 from collections.abc import Mapping
 from pathlib import Path

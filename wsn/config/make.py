@@ -1,4 +1,4 @@
-"""Making objects from config nodes: resolvers, types, and the one ``instantiate`` call of wsn."""
+"""Objects from config nodes: resolvers, types, and the one ``instantiate`` call of wsn."""
 
 import os
 import secrets

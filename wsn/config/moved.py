@@ -1,4 +1,4 @@
-"""What earlier versions called differently: command lines, configs of run folders and exports keep working."""
+"""Names of earlier versions and their new ones, so that command lines, run folders and exports keep working."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -43,7 +43,7 @@ _PHASE = re.compile(r"(\+{0,2})method\.phases\.([^.]+)(\..+)?$")
 
 
 class Recipe(NamedTuple):
-    """What the config of a command line has: the names of the method's phases, and its base rate."""
+    """Phases (by name) and base learning rate of the method that a command line chooses."""
 
     phases: Sequence[str]
     lr: float

@@ -1,1 +1,1 @@
-"""What a subnet costs, as objectives and constraints of a search: each a function of (supernet, subnet)."""
+"""Cost models, for objectives and constraints of a search: each is a function of (supernet, subnet)."""

@@ -1,4 +1,4 @@
-"""What a cost model is."""
+"""The base class of cost models."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ class CostModel:
 
     Its key in conf/cost is the column of tables and the name in objectives and constraints.
 
-    Args:
+    Attributes:
         label: on axes and in tables, with the unit.
         scale: from the value to what the label says.
     """

@@ -18,7 +18,7 @@ class Latency(CostModel):
         device: ``cpu`` or ``cuda``.
         runtime: ``eager``, ``compile`` or ``onnxruntime``.
         threads: of the CPU.
-        batch: samples.
+        batch: samples per forward.
         tokens: of each sequence, for language models.
         channels_last: memory format of images.
         min_seconds: to measure for.

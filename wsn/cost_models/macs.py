@@ -1,4 +1,4 @@
-"""What a subnet costs: exact multiply-adds and parameters, fast enough for search."""
+"""Exact multiply-adds and parameters of subnets, cached by block, fast enough for search."""
 
 import copy
 from dataclasses import dataclass

@@ -24,8 +24,8 @@ def write_onnx_set(
     Args:
         net: the supernet.
         parts: of :func:`wsn.cost_models.table.parts_of_space`.
-        folder: is made.
-        batch: samples.
+        folder: output folder; it is created.
+        batch: samples per forward.
         on_part: called after each.
     """
     folder.mkdir(parents=True, exist_ok=True)

@@ -115,7 +115,7 @@ def export_onnx(module: nn.Module, example: Tensor, path: str | Path, dynamic_ba
     Args:
         module: of tensors of its own, in evaluation mode.
         example: an input (B, ...); with a dynamic batch of two samples at least.
-        path: of the file.
+        path: path of the ONNX file to write.
         dynamic_batch: let the first dimension vary.
 
     Raises:

@@ -83,7 +83,7 @@ class LatencyTable(CostModel):
         Args:
             net: the supernet, whose weights' values do not matter.
             device: where and how.
-            batch: samples.
+            batch: samples per forward.
             parts: what to measure.
             min_seconds: for each part.
             on_part: called after each, for a progress bar.

@@ -1,4 +1,4 @@
-"""What a data module is: training, held-out and test split; of images also BN calibration and mixup."""
+"""Base classes of data modules: training, held-out and test split; of images also BN calibration and mixup."""
 
 import zlib
 from collections.abc import Callable, Iterator
@@ -59,7 +59,7 @@ class DataModule(L.LightningDataModule):
         self._train: Dataset | None = None
 
     task = CLASSIFICATION
-    """What its networks are trained for."""
+    """The task of its networks."""
 
     # -- what a data set implements ----------------------------------------------------------------
 

@@ -33,7 +33,7 @@ def save_elastic(
         views: the members' views, BN calibrated.
         rows: what is known of each member, with its ``id`` and ``arch``.
         cfg: config of the run: backbone and method.
-        folder: is made.
+        folder: output folder; it is created.
 
     Raises:
         WsnError: subnets are more than slices of shared weights.

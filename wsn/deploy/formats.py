@@ -32,7 +32,7 @@ class Export:
 
 @dataclass(frozen=True)
 class Source:
-    """What is exported.
+    """A network to export.
 
     Args:
         network: plain, of tensors of its own, BN calibrated, in evaluation mode.

@@ -27,7 +27,7 @@ def save_module(network: nn.Module, folder: Path, about: Mapping[str, Any]) -> P
 
     Args:
         network: of tensors of its own.
-        folder: is made.
+        folder: output folder; it is created.
         about: what else config.json says.
 
     Raises:

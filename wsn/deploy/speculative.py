@@ -15,7 +15,7 @@ from wsn.errors import WsnError
 
 @dataclass
 class Speculation:
-    """What came of speculative decoding.
+    """The result of speculative decoding.
 
     Args:
         tokens: prompt and continuation (1, T).

@@ -1,1 +1,1 @@
-"""How good subnets are: evaluating many of them, metrics, what counts as good, fronts."""
+"""Evaluation of subnets: BN calibration, metrics, tasks and their quality, Pareto fronts."""

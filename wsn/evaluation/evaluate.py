@@ -202,7 +202,7 @@ def calibrated_views(
 
     Args:
         net: the supernet.
-        subnets: whose views.
+        subnets: the subnets that the views are of, in their order.
         calibration: training images; None leaves the shared statistics.
         channels_last: memory format of the images.
     """

@@ -1,4 +1,4 @@
-"""What is measured of a subnet on a data set, by torchmetrics."""
+"""Metrics of one subnet on a data set, by torchmetrics."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""What makes a subnet good on a task: the measure of the front, of pictures and of tables."""
+"""Qualities: the measure by which subnets of a task are compared, in fronts, pictures and tables."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a network is trained for: what counts as a sample, what a loss sees, what makes a subnet good."""
+"""Tasks: the unit of samples, the rows that a loss sees, and the quality of subnets."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Task:
     """A task, held by a data module; a new one is one such object.
 
     Args:
-        name: of the task.
+        name: name of the task, for texts and tables.
         inputs: what its networks read: ``images`` or ``text``.
         quality: the measure of subnets: of the front, of pictures and of tables.
         rows: (logits, labels) → logits (N, K) and classes (N,), or probabilities (N, K), of which every loss is a mean.
@@ -36,7 +36,7 @@ class Task:
 
     @property
     def unit(self) -> str:
-        """What multiply-adds and batches are counted for: an image, or a token."""
+        """The unit that multiply-adds and batches count: an image, or a token."""
         return "token" if self.inputs == "text" else "image"
 
     def samples(self, inputs: Tensor) -> int:

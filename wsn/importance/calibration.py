@@ -1,4 +1,4 @@
-"""Looking at a network with a little text: where it runs, and a name for what was looked at."""
+"""Measuring a network on a little text: its device and mode meanwhile, and a fingerprint of what was measured."""
 
 import hashlib
 import os

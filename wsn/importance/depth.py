@@ -40,7 +40,7 @@ def depth_rows(
         measure: sets of removed layers → the quality of the network without each; one call for each row.
         larger_is_better: accuracy, not perplexity.
         keep_last: number of last layers that are always kept.
-        rows: of a search that was stopped.
+        rows: rows of a search that was stopped, to go on from.
         on_row: called with all rows after each.
 
     Returns:

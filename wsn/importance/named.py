@@ -20,7 +20,7 @@ def named_score(
     """Return the importance of a supernet's channels by one of :data:`wsn.schedule.IMPORTANCE`.
 
     Args:
-        name: of the criterion.
+        name: name of the criterion.
         net: the supernet; it is in its mode again afterwards.
         batches: inputs and labels, as a data module gives them; each is looked at once and let go.
         loss: (largest network, batch) → scalar; only ``taylor`` wants it.

@@ -52,7 +52,7 @@ class OnText:
 
 @dataclass(frozen=True)
 class Selected:
-    """What a selection found.
+    """The result of a selection.
 
     Args:
         keep: depth → indices of the kept layers, the deepest first.

@@ -1,4 +1,4 @@
-"""What Lightning says on the terminal."""
+"""Lightning's output on the terminal."""
 
 import logging
 import warnings

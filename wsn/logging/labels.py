@@ -1,4 +1,4 @@
-"""What a run is called in tables and dashboards: its method as it ran, and its tags."""
+"""Labels of runs in tables and dashboards: the method as it ran, and the tags."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -45,11 +45,11 @@ class Ledger:
         """Add a finished run.
 
         Args:
-            job: its name.
-            cfg: its config.
-            folder: its run folder.
-            metrics: that training returned.
-            seconds: that it took.
+            job: name of the job that trained it.
+            cfg: resolved config of the run.
+            folder: run folder; its subnets.csv is read.
+            metrics: final metrics, as training returned them.
+            seconds: wall time of the job.
 
         Raises:
             WsnError: the files cannot be written.

@@ -1,4 +1,4 @@
-"""What a run tells Weights & Biases, with keys made for comparing fronts across runs."""
+"""Logging to Weights & Biases, with keys for comparing fronts across runs."""
 
 import json
 import re

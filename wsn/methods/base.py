@@ -35,7 +35,7 @@ class Method:
     :meth:`begin` once, before training; :meth:`at` before each step; :meth:`step`.
 
     Args:
-        name: of the scheme.
+        name: name of the scheme, in labels and logs.
         phases: name → :class:`wsn.schedule.Phase`, or its values; at least one, in the order of training.
         losses: role → :class:`wsn.schedule.RoleLoss`, or its values; ``default`` serves the roles that are not listed.
         aggregation: ``sum`` adds the gradients of a step's subnets (the learning rates of the papers are made for
@@ -88,7 +88,7 @@ class Method:
         """Part of the supernet, by name → multiple of the learning rate; its parameters are a group of their own."""
         self.teacher: nn.Module | None = None
         self.task: Task | None = None
-        """What is trained for; None: what the network's kind of inputs usually is."""
+        """The task of the data; None: the usual one of the network's inputs."""
 
     @property
     def wants_teacher(self) -> bool:
@@ -114,7 +114,7 @@ class Method:
         return net
 
     def begin(self, net: Supernet, data: DataModule) -> None:
-        """Do what looks at weights or data, once, before training: a resumed or loaded run does it not again.
+        """Called once, before training, and not when a run is resumed or loaded: all that looks at weights or data.
 
         Args:
             net: of :meth:`prepare`; its space may be changed.
@@ -122,7 +122,7 @@ class Method:
         """
 
     def at(self, epoch: float) -> dict[str, float]:
-        """Set what depends on the progress, before each step, and return values to log.
+        """Called before each step: sets what depends on the progress, and returns values to log.
 
         Args:
             epoch: epochs done so far; fractions count.
@@ -251,7 +251,7 @@ class StepTargets:
         self._teacher: dict[int | None, Tensor] = {}
 
     def see(self, role: str, logits: Tensor, loss: Tensor) -> None:
-        """Keep what the first subnet of a role gave."""
+        """Keep logits and loss of the first subnet of each role."""
         self.seen.setdefault(role, (logits.detach(), loss.detach()))
 
     def loss(self, role: str) -> Tensor:

@@ -39,14 +39,14 @@ class Standalone(Supernet):
 
     Args:
         net: where the architecture comes from.
-        subnet: which member.
+        subnet: member of the net's space.
     """
 
     def __init__(self, net: Supernet, subnet: Subnet):
         super().__init__(net.extract(subnet).requires_grad_(True), net.space.only(subnet), net.in_chans, [])
         self.inputs = net.inputs
         self.family = type(net)
-        """What knows how such networks are run."""
+        """Class of the supernet, whose ``predict`` runs such networks."""
         self.known_costs = {self.space.max(): cost(net, subnet)}
 
     def predict(self, view: nn.Module, inputs: Tensor, subnet: Subnet) -> Tensor:

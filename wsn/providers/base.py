@@ -1,4 +1,4 @@
-"""What a weight provider is."""
+"""The base class of weight providers."""
 
 from collections.abc import Hashable
 from typing import Any
@@ -23,7 +23,7 @@ class Provider(nn.Module):
         Args:
             net: the supernet.
             view: with the paths of the largest network.
-            subnet: whose view it is.
+            subnet: the subnet that the view is of.
         """
         raise NotImplementedError
 

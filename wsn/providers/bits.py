@@ -40,7 +40,7 @@ def _eight(like: Tensor) -> Tensor:
 
 
 class BitWidth(nn.Module):
-    """What one linear layer has at one bit-width: packed codes, scales and zeros, which are frozen, and its LoRA.
+    """One linear layer at one bit-width: packed codes, scales and zeros, which are frozen, and its LoRA.
 
     The LoRA reads the mean of each group of inputs, so that it changes the zeros alone: merged, it leaves the codes.
 

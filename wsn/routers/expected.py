@@ -1,4 +1,4 @@
-"""What a relaxed choice costs, with a gradient."""
+"""Expected cost of relaxed choices, with a gradient."""
 
 import itertools
 from collections.abc import Callable, Sequence

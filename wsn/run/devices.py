@@ -1,4 +1,4 @@
-"""Which GPU a run takes, where several runs share a machine."""
+"""The choice of a GPU where several runs share a machine."""
 
 import getpass
 import os

@@ -48,7 +48,7 @@ def run_in(
     Args:
         folder: of the job.
         overrides: that tell it from other jobs.
-        cfg: its config.
+        cfg: resolved config of the job.
         task: trains by a config and returns metrics.
 
     Returns:

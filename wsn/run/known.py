@@ -1,4 +1,4 @@
-"""What a run and its searches have found out about subnets; pure Python."""
+"""The evaluated subnets of a run and its searches; pure Python."""
 
 import re
 from pathlib import Path

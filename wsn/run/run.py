@@ -77,7 +77,7 @@ class Run:
 
     @property
     def rows(self) -> list[Row]:
-        """What is known of subnets: all searches, or the last evaluation of the run where there is none."""
+        """Rows of the evaluated subnets: of all searches, or of the last evaluation of the run where there is none."""
         return known_rows(self.folder)
 
     @property

@@ -1,4 +1,4 @@
-"""What a sampler is: optimizer step → the subnets to train, each with its role."""
+"""The base class of samplers: optimizer step → the subnets to train, each with its role."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -117,13 +117,13 @@ class Sampler:
         """Take the supernet, for samplers that look at costs or gradients. Called once, before training."""
 
     def on_epoch(self, epoch: int, epochs: int) -> None:
-        """Hear that an epoch starts, of how many. Heard again if a run is resumed in the middle of it."""
+        """Called at the start of each epoch, of ``epochs`` in all; again if a run is resumed in the middle of it."""
 
     def on_gradients(self, draws: Sequence[Draw]) -> None:
-        """Hear that the gradients of a step are complete (clipped, equal on all ranks), before they are applied."""
+        """Called after clipping and all-reduce, before ``optimizer.step()``. Gradients are equal on all ranks."""
 
     def on_evaluated(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Hear the results of an evaluation on held-out data: the rows of subnets.csv, the same on all ranks."""
+        """Called after an evaluation on held-out data, with the rows of subnets.csv. They are equal on all ranks."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the hooks have learned, for the checkpoint."""

@@ -34,7 +34,7 @@ def listed_subnets(space: SearchSpace, subnets: Sequence[Any] | None) -> list[Su
     """Return listed subnets, the largest first.
 
     Args:
-        space: where they are from.
+        space: space that the subnets are members of.
         subnets: anything that :meth:`SearchSpace.find` takes, the largest first; None: one subnet for each level of
             choices, which takes the choices of that level at every position (``width`` [.25, .5, .75, 1]: four).
     """

@@ -14,7 +14,7 @@ from wsn.space import SearchSpace, Subnet
 from wsn.supernet import Supernet
 
 FFN = ("ffn", "mlp_ratio")
-"""What the width of a transformer's FFN is called: of language models, of vision transformers."""
+"""Names of the dimension of FFN widths: in language models, in vision transformers."""
 COSTS: Mapping[str, CostModel] = {"macs": Macs(), "params": Params(), "weight_bytes": WeightBytes()}
 
 

@@ -29,8 +29,8 @@ class GroundTruth:
     """Subnets of one space, trained alone.
 
     Args:
-        name: of the benchmark.
-        space: that they are of.
+        name: name of the benchmark.
+        space: space that the subnets are members of.
         rows: one for each (subnet, seed): ``id``, ``seed``, ``macs``, ``params``, ``acc`` on the test set, ``arch``.
     """
 
@@ -112,7 +112,7 @@ def choose(
     chosen before is taken, and again, ``of_level`` times.
 
     Args:
-        space: to choose from.
+        space: space to choose from.
         macs: of a subnet.
         levels: number of costs.
         of_level: number of subnets of a cost.

@@ -56,7 +56,7 @@ class Predictor:
     subnet and say most of what depth and width do.
 
     Args:
-        space: of the subnets.
+        space: space that the subnets are members of.
         model: ``ridge``, ``gradient_boosting``, ``mlp`` or ``gaussian_process``.
         costs: functions of a subnet, e.g. its MACs and parameters; none: choices alone.
         members: of the ensemble, each on a bootstrap sample (a Gaussian process has its own uncertainty).

@@ -1,4 +1,4 @@
-"""What a search sees: a space with costs and constraints, and evaluations that are counted and kept."""
+"""Search problems: a space with costs and constraints, and evaluations that are counted and kept."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from random import Random
@@ -60,7 +60,7 @@ class Problem:
         self.seed = seed
         self.rng = Random(seed)
         self.rows: dict[Subnet, Row] = {}
-        """What the strategy has come to, in the order in which it asked."""
+        """Evaluated subnets, in the order in which the strategy asked for them."""
         self._known = dict(known)  # everything that was evaluated, in an earlier run of this search too
         self._evaluate = evaluate
         self.on_row = on_row

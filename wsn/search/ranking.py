@@ -1,4 +1,4 @@
-"""How good a ranking of subnets is: rank correlations and what is lost by trusting it.
+"""Measures of a ranking of subnets: rank correlations and regret.
 
 Source: sparse Kendall τ and the probability to surpass random search, Yu et al. 2020, "How to Train Your Super-Net",
 arXiv:2003.04276, §3.2 (and its released code); stability and top-n rank, Zhang et al. 2020, "Deeper Insights into

@@ -16,7 +16,7 @@ class TableProblem(Problem):
     Whatever a strategy draws becomes the most similar row (by the one-hot encoding) that is not evaluated yet.
 
     Args:
-        space: of the subnets.
+        space: space that the subnets are members of.
         table: subnet → row, with the metrics.
         costs: name → cost of a subnet.
         objectives: as for :class:`Problem`.

@@ -15,7 +15,7 @@ def find(space: Any, spec: Any) -> Subnet:
     """Return the subnet that ``spec`` names.
 
     Args:
-        space: that it is of.
+        space: space that the subnet is a member of.
         spec: a Subnet, ``"largest"``, ``"smallest"``, ``"middle"``, choices as a mapping or text (JSON, or YAML
             such as ``{depth: 2}``), the path of a subnet file, or ``TABLE.csv:ID``, a row of a table of subnets.
     """

@@ -40,7 +40,7 @@ class Supernet(nn.Module):
     """
 
     inputs = "images"
-    """What the network reads: ``images`` (B, C, H, W) or ``text``, tokens (B, T)."""
+    """Kind of the network's inputs: ``images`` (B, C, H, W) or ``text``, tokens (B, T)."""
 
     def __init__(self, model: nn.Module, space: SearchSpace, in_chans: int, elastic: Sequence[str]):
         super().__init__()
@@ -56,7 +56,7 @@ class Supernet(nn.Module):
         self.parents = frozenset(".".join(p) for p in above)
         """Paths of the modules that elastic blocks are in."""
         self.providers = nn.ModuleList()
-        """What views have beside slices of the shared tensors, see :mod:`wsn.providers.base`."""
+        """Weight providers, which add to views more than slices, see :mod:`wsn.providers.base`."""
         self.known_costs: dict[Subnet, Any] = {}
         """Costs that are not to be counted, see :class:`wsn.cost_models.macs.Cost`."""
 
@@ -215,7 +215,7 @@ class Supernet(nn.Module):
 
         Args:
             x: (B, C, H, W); it is not resized to the subnet's resolution.
-            subnet: which subnet.
+            subnet: member of the space; None: the largest.
 
         Returns:
             logits (B, num_classes).
