@@ -38,7 +38,7 @@ epochs() { # as many images for each, whatever that costs
     python train.py "${jobs[@]}" method=bignas,sandwich,spos method.phases.all.epochs=38 evaluation.table="$folder/chosen.csv"
 }
 report() {
-    python compare.py "$folder"
+    python compare.py runs="$folder"
 }
 if [ $# -gt 0 ]; then "$@"; else
     ground_truth

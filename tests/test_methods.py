@@ -235,11 +235,11 @@ def test_zero_gamma_blocks_are_the_identity():
     net = make_net()
     zero_gamma(net)
     seen = 0
-    for block in net.model.modules():
-        if getattr(block, "has_skip", False):
-            x = torch.randn(2, block.conv_pw.in_channels, 6, 6)
+    for module in net.model.modules():
+        if getattr(module, "has_skip", False):
+            x = torch.randn(2, module.conv_pw.in_channels, 6, 6)
             for mode in (True, False):
-                assert torch.equal(block.train(mode)(x), x)
+                assert torch.equal(module.train(mode)(x), x)
             seen += 1
     assert seen >= 15
 
