@@ -24,7 +24,7 @@ from wsn.run.train import make_module, make_trainer
 TINY = [
     "data.hints={resolution:[16],reduction:8,width_mult:0.25,depth:[1,2],kernel:[3,5],expand:[2,3]}",
     "data.batch_size=8", "data.images_per_epoch=8", "data.val_size=40", "data.eval_batch_size=40",
-    "data.calibration_images=8", "evaluation.named={largest:largest}", "evaluation.panel=0", "evaluation.alone=null",
+    "data.calibration_images=8", "evaluation.panel=0", "evaluation.alone=null",
     "trainer.enable_progress_bar=false",
 ]  # fmt: skip
 TWO_PHASES = [f"method.phases.{name}=null" for name in ("kernel", "depth_1", "depth_2", "expand_2")]
@@ -68,7 +68,7 @@ STEPS = {  # key → another value; numbers of the first optimizer steps of meth
     "data.hints.kernel": [3],
     "data.hints.expand": [2],
     "data.num_classes": 12,
-    "data.in_chans": 3,
+    "data.hints.patch_size": 8,
     "data.image_size": 32,
     "data.images_per_epoch": 16,
     "data.val_size": 48,
@@ -90,6 +90,7 @@ ROWS = {  # key → another value; rows of subnets.csv
     "evaluation.last_epochs": 3,
     "evaluation.seed": 1,
 }
+PANEL = ("evaluation.panel", "evaluation.seed")  # hundreds of subnets are costed
 BASES = {  # key → what it depends on
     "optim.clip_norm": ["optim.clip_value=null"],
     "evaluation.seed": ["evaluation.panel=1"],
@@ -102,6 +103,8 @@ HELD_BY = {  # key → the test that holds it
     "channels_last": "test_channels_last_is_the_memory_format",
     "evaluation.table": "test_subnets_of_a_table_are_candidates",
     "evaluation.alone": "test_ledgers_are_compared_as_run_folders_are",
+    "evaluation.folder": "test_what_a_run_leaves",
+    "data.in_chans": "test_images_of_other_channels_are_refused",
     "ledger": "test_a_finished_job_is_not_run_again_when_its_folder_is_gone",
     "optimized_metric": "test_what_a_sweeper_is_told",
     "recipe_version": "test_a_finished_job_is_not_run_again_when_its_folder_is_gone",
@@ -194,7 +197,20 @@ MORE = {  # method → its base, and the keys that once-for-all has not
         [*TEXT, *[f"method.phases.{name}.epochs=1" for name in ("teacher", "uniform", "adjusted")]],
         {"method.teacher_at_start": True, "sampler.probabilities.adjusted": [0.0, 0.0, 1.0]},
     ),
-    "matformer": (TEXT, {"sampler.dimension": "heads", "sampler.sampling": "all"}),
+    "matformer": (
+        TEXT,
+        {
+            "sampler.dimension": "heads",
+            "sampler.sampling": "all",
+            "data.train": "nowhere.txt",
+            "data.test": "nowhere.txt",
+            "data.tokenizer": "nowhere",
+            "data.vocab_size": 300,
+            "data.sequence_length": 8,
+            "data.pack": False,
+            "optim.optimizer.betas": [0.5, 0.5],
+        },
+    ),
     "soft": (TEXT, {"method.chunk_tokens": 8, "sampler.exits": [1, 3]}),
 }
 SECTIONS = ("method", "optim", "sampler", "scheduler", "data", "evaluation")
@@ -204,7 +220,7 @@ def leaves(node, prefix=""):
     """Yield the keys whose values are no mappings; what is made of a mapping by its class is no knob."""
     for name, value in node.items_ex(resolve=False):
         key = f"{prefix}{name}"
-        if isinstance(value, DictConfig) and len(value):
+        if isinstance(value, DictConfig):
             yield from leaves(value, f"{key}.")
         elif name not in ("_target_", "_partial_", "inputs"):
             yield key
@@ -243,7 +259,9 @@ def observe(cfg, folder, rows=False):
     data, recorder = build_data(cfg.data), Recorder()
     module = make_module(cfg, data)
     callbacks = [ProgressiveShrinking(), *module.method.callbacks.values(), recorder]
-    callbacks += [build(cfg.evaluation)] if rows else []
+    if rows:
+        callbacks.append(build(cfg.evaluation))
+        data.test_dataloader = data.val_dataloader  # of fewer images
     make_trainer(cfg.trainer, module, callbacks, []).fit(module, datamodule=data)
     return read_csv(folder / "run" / "subnets.csv") if rows else recorder.seen
 
@@ -285,7 +303,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("knobs")
 
 
-OFA = ["method=ofa", *TINY, *TWO_PHASES]
+OFA = ["method=ofa", "evaluation.named={largest:largest}", *TINY, *TWO_PHASES]
 
 
 @pytest.mark.parametrize("key", STEPS)
@@ -293,7 +311,7 @@ def test_steps_depend_on_it(key, folder):
     assert differs(base(*OFA, *BASES.get(key, ())), key, STEPS[key], folder)
 
 
-@pytest.mark.parametrize("key", ROWS)
+@pytest.mark.parametrize("key", [pytest.param(k, marks=pytest.mark.slow if k in PANEL else ()) for k in ROWS])
 def test_rows_depend_on_it(key, folder):
     assert differs(base(*OFA, *BASES.get(key, ())), key, ROWS[key], folder, rows=True)
 
@@ -321,6 +339,11 @@ def test_loaders_depend_on_it(key):
 def test_another_test_holds_it(key):
     tests = (ROOT / "tests").rglob("test_*.py")
     assert any(f"def {HELD_BY[key]}(" in path.read_text() for path in tests)
+
+
+def test_images_of_other_channels_are_refused(folder):
+    with pytest.raises(RuntimeError, match="to have 3 channels, but got 1"):
+        observe(changed(base(*OFA), "data.in_chans", 3), folder)
 
 
 def test_channels_last_is_the_memory_format():
