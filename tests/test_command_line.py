@@ -32,7 +32,7 @@ SHORT = [
 SCRIPT = "import sys\nfrom wsn.__main__ import main\nif __name__ == '__main__':\n    sys.exit(main())\n"
 
 
-def python(*arguments, cwd=ROOT, path=ROOT, check=True, timeout=280):
+def python(*arguments, cwd=ROOT, path=ROOT, check=True, timeout=800):
     """Run Python in a folder, with one on its path."""
     environment = {**os.environ, "PYTHONPATH": str(path), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -85,7 +85,11 @@ def test_help_and_version(capsys):
     for name, found in COMMANDS.items():
         if found.options:
             assert main([name, "--help"]) == 0
-            assert all(f"  {key}=" in capsys.readouterr().out for key in [next(iter(found.options))])
+            shown = capsys.readouterr().out
+            assert all(f"  {key}=" in shown for key in found.options)
+    assert main(["latency-table", "-h"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"  {text} " in shown for text in ("threads=1", "channels_last=false", "min_seconds=0.05", "out=null"))
 
 
 def test_help_and_mistakes_need_no_torch():
@@ -247,6 +251,7 @@ def test_a_task_sees_what_was_typed_and_reaches_other_processes(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.ddp
 def test_processes_of_ddp_are_started_by_the_same_command(tmp_path):
     (tmp_path / "wsn").write_text(SCRIPT)
@@ -299,6 +304,7 @@ def test_what_is_packaged_has_every_config(source, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_wheel_trains_and_evaluates_from_any_folder(source, tmp_path):
     offline = ["--no-deps", "--no-index", "-q", "--disable-pip-version-check"]
     python("-m", "pip", "wheel", source, "--no-build-isolation", *offline, "-w", tmp_path / "wheels", cwd=tmp_path)
@@ -371,6 +377,7 @@ def test_every_module_imports_without_what_only_unix_has():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_training_without_what_only_unix_has(tmp_path):
     run = ["train", *SHORT, f"paths.run_dir={tmp_path}/run"]
     code = f"sys.argv = {['wsn', *run]!r}\nfrom wsn.__main__ import main\nsys.exit(main())"
@@ -421,6 +428,7 @@ def test_the_lock_of_a_gpu_needs_no_user_number(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_sweep_in_processes_of_its_own(tmp_path):
     """Joblib's workers unpickle the task that ``python -m wsn`` started."""
     jobs = ["-m", "sweep=s", "launcher=joblib", "seed=0,1", *SHORT, f"paths.output_dir={tmp_path}"]

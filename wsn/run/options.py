@@ -187,4 +187,4 @@ def _several(key: str, option: Option) -> str:
 
 
 def _written(value: Any) -> str:
-    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if not isinstance(value, list) else "[]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
