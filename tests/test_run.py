@@ -106,7 +106,7 @@ def test_readmes_lines(run):
     code = code.replace("evaluations=100", "evaluations=8")
     names = {"wsn": wsn}
     exec(code, names)
-    assert names["logits"].shape == (8, 10)
+    assert names["logits"].shape == (len(names["images"]), 10)
     assert names["subnet"].id == names["rows"][0]["id"]
     assert len(names["front"])
 
