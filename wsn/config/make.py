@@ -5,14 +5,13 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from wsn.config.moved import Recipe, moved_targets, rename_arguments
+from wsn.config.schema import register_schema
 from wsn.errors import WsnError
-from wsn.schedule import Phase, RoleLoss
 
 
 def config_dir() -> Path:
@@ -53,19 +52,6 @@ def register_resolvers() -> None:
 
 
 register_resolvers()
-
-
-def register_schema() -> None:
-    """Type what every method has: its phases and the losses of its roles are mappings whose fields are known.
-
-    So each field can be overridden by its name, and a misspelt one is refused. ``conf/train.yaml`` begins with it.
-    """
-    method = {
-        "phases": DictConfig({}, key_type=str, element_type=Phase | None),
-        "losses": DictConfig({}, key_type=str, element_type=RoleLoss | None),
-        "callbacks": {},
-    }
-    ConfigStore.instance().store(name="schema", node={"method": method}, provider="wsn")
 
 
 register_schema()
