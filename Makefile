@@ -7,7 +7,7 @@ check:
 	ruff check .
 	ruff format --check .
 	mypy
-	python3 -m pytest -q -n 2 -m "not slow" $(QUICK)
+	python3 -m pytest -q -m "not slow" $(QUICK)
 
 test:
 	python3 -m pytest -q -n 2 -m "not slow"

@@ -68,7 +68,6 @@ STEPS = {  # key → another value; numbers of the first optimizer steps of meth
     "data.hints.kernel": [3],
     "data.hints.expand": [2],
     "data.num_classes": 12,
-    "data.hints.patch_size": 8,
     "data.image_size": 32,
     "data.images_per_epoch": 16,
     "data.val_size": 48,
@@ -91,10 +90,9 @@ ROWS = {  # key → another value; rows of subnets.csv
     "evaluation.seed": 1,
 }
 PANEL = ("evaluation.panel", "evaluation.seed")  # hundreds of subnets are costed
-BASES = {  # key → what it depends on
+BASES = {  # key → what else it needs
     "optim.clip_norm": ["optim.clip_value=null"],
     "evaluation.seed": ["evaluation.panel=1"],
-    "data.hints.patch_size": ["backbone=vit", "backbone.depth=[1]", "backbone.embed_dim=[96]", "method=spos"],
 }
 NAMES = {"method.name": "other", "data.name": "other", "backbone.name": "other", "tags": ["x"]}  # folder and label
 LOADER = {"data.eval_batch_size": 20, "data.num_workers": 1}  # of the same images
@@ -111,8 +109,8 @@ HELD_BY = {  # key → the test that holds it
     "resume": "test_a_killed_run_goes_on_as_if_nothing_had_happened",
     "sweep": "test_the_folder_is_that_of_the_overrides",
 }
-IMAGES = [*TINY, "method.phases.all.epochs=2"]
-TEXT = [*TINY_LANGUAGE, "backbone.num_layers=2", "data.images_per_epoch=8"]
+IMAGES = [*TINY, "method.phases.0.epochs=2"]
+TEXT = [*TINY_LANGUAGE, "backbone.num_layers=2", "data.images_per_epoch=8", "data.eval_batch_size=2"]
 ROUTED = [*TEXT, *[f"method.phases.{name}.epochs=1" for name in ("elastic", "router", "joint")]]
 MORE = {  # method → its base, and the keys that once-for-all has not
     "alphanet": (
@@ -134,6 +132,10 @@ MORE = {  # method → its base, and the keys that once-for-all has not
         {"method.callbacks.delayed_shrinking.ramp_epochs": 3, "method.callbacks.delayed_shrinking.multiplier": 0.5},
     ),
     "pa_da": (IMAGES, {"method.callbacks.data_importance.tau": 0.5, "sampler.tau": 0.5}),
+    "spos": (
+        [*IMAGES, "backbone=vit", "backbone.depth=[1]", "backbone.embed_dim=[96]"],
+        {"data.hints.patch_size": 8},
+    ),
     "plain": (IMAGES, {"method.subnet": "smallest"}),
     "slimmable": (IMAGES, {"method.subnets": ["largest"], "sampler.subnets": ["largest"]}),
     "sortednet": (IMAGES, {"sampler.levels": 2}),
