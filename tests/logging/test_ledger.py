@@ -9,7 +9,7 @@ import wsn
 from wsn.comparison.runs import find_runs
 from wsn.comparison.summary import Comparison
 from wsn.files import read_csv, write_csv
-from wsn.logging.ledger import Ledger, read_ledger, trained_alone
+from wsn.logging.ledger import Ledger, job_key, read_ledger, trained_alone
 from wsn.logging.results import print_results
 from wsn.run.job import run_in
 from wsn.space import Dimension, SearchSpace
@@ -45,7 +45,8 @@ def job(tmp_path, name, cfg, accuracies, calls):
         write_csv(folder / "subnets.csv", held_out + rows_of(accuracies))
         return {"train/gmacs_spent": 12.3456789, "pareto/hypervolume": 0.5, "test/hypervolume": 0.6}
 
-    return run_in(folder, ["seed=0"], cfg, train)
+    overrides = [f"method={cfg.method.name}", f"seed={cfg.seed}", f"tags=[{','.join(cfg.tags)}]", "sweep=any"]
+    return run_in(folder, overrides, cfg, train)
 
 
 def test_a_finished_job_is_not_run_again_when_its_folder_is_gone(tmp_path, capsys):
@@ -67,8 +68,10 @@ def test_a_finished_job_is_not_run_again_when_its_folder_is_gone(tmp_path, capsy
 def test_what_a_crash_left_behind_is_written_anew(tmp_path):
     ledger, calls = tmp_path / "ledger", []
     job(tmp_path, "ofa_seed-0", config(ledger), [0.5, 0.6, 0.7], calls)
-    write_csv(ledger / "runs.csv", [{"job": "another", "recipe": 1}])  # results without their run
-    assert Ledger(ledger).find("ofa_seed-0") is None
+    write_csv(
+        ledger / "runs.csv", [{"job": "another", "recipe": 1, "overrides": "seed=0"}]
+    )  # results without their run
+    assert Ledger(ledger).find(job_key("ofa", ["tags=[]", "method=ofa", "seed=0"])) is None
     (tmp_path / "sweep" / "ofa_seed-0" / "job.json").unlink()
     job(tmp_path, "ofa_seed-0", config(ledger), [0.5, 0.6, 0.7], calls)
     assert len(read_csv(ledger / "results.csv")) == 3 * 3
@@ -115,3 +118,12 @@ def test_subnets_of_tables_are_named_by_their_ids(tmp_path):
     with pytest.raises(wsn.WsnError, match="Cannot read"):
         SPACE.find(f"{tmp_path}/nothing.csv:abc")
     assert json.loads(subnet.to_json()) == {"depth": 2}
+
+
+def test_jobs_of_other_sweeps_are_told_apart_by_what_they_compute():
+    own = ["method=plain", "method.subnet=smallest", "optim.lr=0.1", "seed=0"]
+    assert job_key("plain", own) == job_key("plain", [*reversed(own), "paths.output_dir=x", "sweep=b", "ledger=c"])
+    assert job_key("plain", own) != job_key(
+        "plain", ["method=plain", "method.subnet=largest", "optim.lr=0.1", "seed=0"]
+    )
+    assert job_key("plain", own) != job_key("plain", own[:-1] + ["seed=1"])

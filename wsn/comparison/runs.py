@@ -170,7 +170,7 @@ def ledger_runs(folder: Path) -> list[Run]:
                 backbone=run["backbone"],
                 subnets=columns,
                 config={"recipe_version": run["recipe"]},
-                overrides=(),
+                overrides=tuple(run["overrides"].split(" ")),
                 gmacs=run["train/gmacs_spent"],
                 minutes=run["seconds"] / 60,
                 epochs=epochs,

@@ -19,6 +19,7 @@ from wsn.comparison.statistics import (
 )
 from wsn.errors import WsnError
 from wsn.evaluation.quality import Quality
+from wsn.logging.ledger import way
 from wsn.search.ranking import stability
 
 NAMED = ("smallest", "middle", "largest")
@@ -31,8 +32,8 @@ Key = tuple[str, int]  # id and MACs: the same choices in another backbone are a
 class Alone:
     """A subnet trained alone: its costs, and its quality over the seeds.
 
-    Where it was trained in several ways (lengths, rates, told apart by tags), ``values`` are of the best of the
-    longest; ``curve`` has the compute (GMACs) and mean quality of every way.
+    Where it was trained in several ways (lengths, rates, told apart by tags and by the overrides of a sweep),
+    ``values`` are of the best of the longest; ``curve`` has the compute (GMACs) and mean quality of every way.
     """
 
     kind: str
@@ -132,11 +133,11 @@ class Comparison:
         found: dict[Key, dict[str, list[tuple[Run, int]]]] = {}
         for run in self.plain:
             for i, key in enumerate(keys(run)):
-                found.setdefault(key, {}).setdefault(run.label, []).append((run, i))
+                found.setdefault(key, {}).setdefault(way(run.label, run.overrides), []).append((run, i))
         return {key: self._alone(ways) for key, ways in sorted(found.items(), key=lambda item: item[0][1])}
 
     def _alone(self, ways: Mapping[str, list[tuple[Run, int]]]) -> Alone:
-        """Put together what is known of one subnet: label → (run, place in it)."""
+        """Put together what is known of one subnet: way → (run, place in it)."""
         values = {label: [run.subnets["quality"][i] for run, i in places] for label, places in ways.items()}
         means = {label: statistics.fmean(found) for label, found in values.items()}
         spent = {label: statistics.fmean([run.gmacs or 0.0 for run, _ in places]) for label, places in ways.items()}

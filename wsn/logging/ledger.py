@@ -1,11 +1,13 @@
 """A ledger: small tables of the finished runs of a sweep that outlive their folders, so that they can be committed.
 
-Three CSV files in one folder. ``runs.csv`` has a row per run: its key (the job's name and the recipe's version), what
-it trained, seed, compute and time; ``subnets.csv`` a row per subnet: choices and costs; ``results.csv`` a row per
-evaluation of a subnet: run, split, epoch, subnet, metrics. A sweep skips what its ledger has.
+Three CSV files in one folder. ``runs.csv`` has a row per run: its key (the job, which its overrides tell, and the
+recipe's version), what it trained, seed, compute, time and overrides; ``subnets.csv`` a row per subnet: choices and
+costs; ``results.csv`` a row per evaluation of a subnet: run, split, epoch, subnet, metrics. A sweep skips what its
+ledger has.
 """
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
@@ -22,7 +24,25 @@ from wsn.logging.labels import label_of
 RUNS, SUBNETS, RESULTS = "runs.csv", "subnets.csv", "results.csv"
 OF_SUBNET = ("id", "macs", "params", "arch")
 OF_RESULT = ("id", "kind", "split", "epoch")
+APART = ("ledger", "recipe_version", "paths", "hydra", "logger", "trainer.enable_progress_bar", "sweep", "launcher")
+"""Keys of overrides that do not change what a job computes."""
 METRICS = ("train/gmacs_spent", "pareto/hypervolume", "test/hypervolume")
+
+
+def job_key(method: str, overrides: Iterable[str]) -> str:
+    """Return what tells a job from others, whatever sweep it is of: its method, and a digest of its overrides.
+
+    >>> job_key("ofa", ["seed=0", "method=ofa", "ledger=here"]) == job_key("ofa", ["method=ofa", "seed=0"])
+    True
+    """
+    text = "\n".join(computed(overrides))
+    return f"{method}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def computed(overrides: Iterable[str]) -> list[str]:
+    """Return the overrides that change what a job computes, sorted."""
+    keys = {o: o.lstrip("+~").partition("=")[0] for o in overrides}
+    return sorted(o for o, key in keys.items() if not any(f"{key}.".startswith(f"{apart}.") for apart in APART))
 
 
 class Ledger:
@@ -38,14 +58,16 @@ class Ledger:
         self.recipe = recipe
 
     def find(self, job: str) -> Row | None:
-        """Return the row of a job that was finished with this version of the recipes."""
+        """Return the row of a job, of :func:`job_key`, that was finished with this version of the recipes."""
         return next((row for row in self._read(RUNS) if (row["job"], row["recipe"]) == (job, self.recipe)), None)
 
-    def add(self, job: str, cfg: DictConfig, folder: Path, metrics: Mapping[str, float], seconds: float) -> None:
+    def add(
+        self, overrides: Sequence[str], cfg: DictConfig, folder: Path, metrics: Mapping[str, float], seconds: float
+    ) -> None:
         """Add a finished run.
 
         Args:
-            job: name of the job that trained it.
+            overrides: of the job that trained it.
             cfg: resolved config of the run.
             folder: run folder; its subnets.csv is read.
             metrics: final metrics, as training returned them.
@@ -62,10 +84,11 @@ class Ledger:
             "backbone": cfg.backbone.name,
             "seconds": round(seconds),
             **{name: metrics.get(name) for name in METRICS},
+            "overrides": " ".join(computed(overrides)),
         }
         quality = quality_of(rows)
         kept = [name for name in (quality.key, "loss") if name in rows[0]]
-        key = {"job": job, "recipe": self.recipe}
+        key = {"job": job_key(cfg.method.name, overrides), "recipe": self.recipe}
         with self._writing():
             runs, subnets, results = (self._read(name) for name in (RUNS, SUBNETS, RESULTS))
             own = {row["id"]: {name: row[name] for name in OF_SUBNET} for row in (*subnets, *rows)}
@@ -114,6 +137,11 @@ def read_ledger(folder: Path) -> list[Row]:
     return list(newest.values())
 
 
+def way(label: str, overrides: Iterable[str]) -> str:
+    """Return how a subnet was trained, whatever the seed: the label and overrides of its run."""
+    return " ".join([label, *(o for o in computed(overrides) if o.partition("=")[0] != "seed")])
+
+
 def trained_alone(folder: str | Path, data: str | None) -> dict[tuple[str, int], float]:
     """Return the mean quality over seeds of the subnets of a ledger that were trained alone (``method=plain``).
 
@@ -122,7 +150,7 @@ def trained_alone(folder: str | Path, data: str | None) -> dict[tuple[str, int],
         data: name of the data set.
 
     Returns:
-        (id, MACs) → value of the task's quality, on the test split. Of several recipes the best.
+        (id, MACs) → value of the task's quality, on the test split. Of several ways to train it the best.
     """
     if not is_ledger(Path(folder)):
         return {}
@@ -136,6 +164,6 @@ def trained_alone(folder: str | Path, data: str | None) -> dict[tuple[str, int],
         for row in run["rows"]:
             if row["split"] == "test":
                 ways = found.setdefault((row["id"], row["macs"]), {})
-                ways.setdefault(run["label"], []).append(row[quality.key])
+                ways.setdefault(way(run["label"], run["overrides"].split(" ")), []).append(row[quality.key])
     means = {key: [fmean(values) for values in ways.values()] for key, ways in found.items()}
     return {key: sign * max(sign * mean for mean in values) for key, values in means.items()}

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from wsn.config import explain
 from wsn.errors import WsnError
 from wsn.files import locked, write_atomically
-from wsn.logging.ledger import Ledger
+from wsn.logging.ledger import Ledger, job_key
 from wsn.run.folder import checkpoint_of
 from wsn.run.sweep import OUTSIDE, RANKS, RECORD, read_record, refuse_subprocesses, write_index
 
@@ -70,7 +70,7 @@ def run_in(
         print(f"{folder.name}: done before")
         return record["metrics"]
     ledger = Ledger(cfg.ledger, cfg.recipe_version) if cfg.get("ledger") else None
-    if ledger is not None and (row := ledger.find(folder.name)):
+    if ledger is not None and (row := ledger.find(job_key(cfg.method.name, overrides))):
         print(f"{folder.name}: done before, in {ledger.folder}")
         return {name: row[name] for name in row if "/" in name and row[name] is not None}
     with locked(folder / ".lock") as ours:
@@ -79,7 +79,7 @@ def run_in(
             return None
         metrics = _recorded(cfg, task, folder, record)
     if ledger is not None and metrics is not None:
-        ledger.add(folder.name, cfg, folder, metrics, record["seconds"])
+        ledger.add(overrides, cfg, folder, metrics, record["seconds"])
     return metrics
 
 
