@@ -176,7 +176,7 @@ def test_keys_of_earlier_versions_still_work(old, new):
 
 
 def test_following_by_its_earlier_name():
-    assert compose(CONF, ["method=compofa", "method.couple={kernel: depth}"]).method.follow.kernel == "depth"
+    assert compose(CONF, ["method=compofa", "method.couple={expand: kernel}"]).method.follow.expand == "kernel"
 
 
 def test_published_spaces_on_photographs():

@@ -102,6 +102,7 @@ HELD_BY = {  # key → the test that holds it
     "evaluation.table": "test_subnets_of_a_table_are_candidates",
     "evaluation.alone": "test_ledgers_are_compared_as_run_folders_are",
     "evaluation.folder": "test_what_a_run_leaves",
+    "data.test": "test_another_text_tests_a_network_of_the_packaged_one",
     "data.in_chans": "test_images_of_other_channels_are_refused",
     "ledger": "test_a_finished_job_is_not_run_again_when_its_folder_is_gone",
     "optimized_metric": "test_what_a_sweeper_is_told",
@@ -138,7 +139,7 @@ MORE = {  # method → its base, and the keys that once-for-all has not
     ),
     "plain": (IMAGES, {"method.subnet": "smallest"}),
     "slimmable": (IMAGES, {"method.subnets": ["largest"], "sampler.subnets": ["largest"]}),
-    "sortednet": (IMAGES, {"sampler.levels": 2}),
+    "sortednet": (IMAGES, {"sampler.levels": {"depth": 3, "expand": 2}}),
     "amoeba": (
         [*TEXT, "backbone.num_layers=4", "data.images_per_epoch=4", "method.selection.min_depth=2"],
         {
@@ -205,7 +206,6 @@ MORE = {  # method → its base, and the keys that once-for-all has not
             "sampler.dimension": "heads",
             "sampler.sampling": "all",
             "data.train": "nowhere.txt",
-            "data.test": "nowhere.txt",
             "data.tokenizer": "nowhere",
             "data.vocab_size": 300,
             "data.sequence_length": 8,

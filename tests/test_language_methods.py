@@ -75,6 +75,11 @@ def test_soft_memory_of_logits_is_one_chunks(net, batch):
     assert not any(shape[-2:] == (positions, vocabulary) for shape in saved)
 
 
+def test_first_layers_of_a_network_of_two():
+    space = wsn.create_supernet("llama", num_layers=2, hidden_size=16, num_heads=2, ffn_size=16).space
+    assert [first_layers(space, n)["layers"] for n in (1, 2)] == [(1, 0), (1, 1)]
+
+
 def test_soft_refuses_what_it_cannot_train(net):
     with pytest.raises(wsn.WsnError, match="backbone=llama"):
         SoFT("soft", PHASES, {"exit": RoleLoss()}).prepare(wsn.create_supernet("mobilenet", resolution=32))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.scripts import command, weights
+from helpers.scripts import FEW, command, weights
 from omegaconf import OmegaConf
 
 from wsn.callbacks.checkpoint import load_checkpoint
@@ -23,6 +23,7 @@ from wsn.run.sweep import SweepFolder, refuse_subprocesses
 pytestmark = pytest.mark.xdist_group("sweep")  # one process makes the sweep that the tests share
 
 SMALL = [
+    *FEW,
     "debug=fast",
     "method=spos",
     "method.phases.0.epochs=1",

@@ -51,6 +51,13 @@ def test_the_packaged_plays():
     assert bytes(inputs[0].tolist()).startswith(b"HAMLET, PRINCE OF DENMARK")
 
 
+def test_another_text_tests_a_network_of_the_packaged_one(tmp_path):
+    (tmp_path / "other.txt").write_text("abcd" * 100)
+    train, _, test = TextData(test=str(tmp_path / "other.txt"), sequence_length=8, val_size=8).datasets()
+    assert bytes(test[0][0].tolist()) == b"abcdabcd"
+    assert len(train) == len(TextData(sequence_length=8, val_size=8).datasets()[0])
+
+
 def test_metrics_against_counting_by_hand():
     torch.manual_seed(0)
     logits, labels = torch.randn(30, 7), torch.randint(0, 7, (30,))

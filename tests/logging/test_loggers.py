@@ -1,13 +1,14 @@
 """TensorBoard and MLflow get what metrics.csv gets, and go on after a resume."""
 
 import pytest
-from helpers.scripts import command, the_run
+from helpers.scripts import FEW, command, the_run
 
 from wsn.files import read_csv
 
 pytestmark = pytest.mark.xdist_group("loggers")  # one process makes the run that the tests share
 
 SHORT = [
+    *FEW,
     "debug=fast", "method=spos", "method.phases.0.epochs=1", "method.phases.0.warmup_epochs=0", "evaluation=single",
     "evaluation.panel=0", "trainer.enable_progress_bar=false", "paths.output_dir=${oc.env:OUT}",
 ]  # fmt: skip

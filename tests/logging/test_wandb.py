@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import wandb
 import yaml
-from helpers.scripts import command, the_run
+from helpers.scripts import FEW, command, the_run
 from helpers.wandb_files import Written
 from wandb.wandb_agent import Agent
 
@@ -26,7 +26,7 @@ from wsn.run.run import open_run
 
 pytestmark = pytest.mark.xdist_group("wandb")  # one process makes the runs that the tests share
 ROOT = Path(__file__).parents[2]
-FAST = ["debug=fast", "data.eval_batch_size=200", "trainer.enable_progress_bar=false"]
+FAST = [*FEW, "debug=fast", "data.eval_batch_size=200", "trainer.enable_progress_bar=false"]
 FAST += ["method.phases.0.epochs=1", "method.phases.0.warmup_epochs=0"]
 
 

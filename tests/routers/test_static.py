@@ -176,7 +176,7 @@ def test_budgets_that_no_subnet_meets_and_wrong_backbones():
         method_of().prepare(wsn.create_supernet("mobilenet", resolution=32, width_mult=0.25))
 
 
-@pytest.mark.parametrize(("name", "model"), [("llama", Params), ("gpt2", Macs)])
+@pytest.mark.parametrize(("name", "model"), [("llama", Params), pytest.param("gpt2", Macs, marks=pytest.mark.slow)])
 def test_a_trained_router_meets_its_budgets(name, model):
     """Each within 5 %, by the subnet that it chooses for them, whose network it leaves as it was."""
     budgets, steps = [0.45, 0.6, 0.8, 1.0], 150

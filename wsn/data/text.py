@@ -102,7 +102,9 @@ class TextData(DataModule):
     def _documents(self) -> tuple[list[str], list[str]]:
         """Return the documents for training and for testing."""
         if self.train_text is None:
-            return self._split_documents(_read(PACKAGED[0])), self._split_documents(_read(PACKAGED[1]))
+            other = self._read(self.test_text, "test") if self.test_text is not None else None
+            train, test = (self._split_documents(_read(path)) for path in PACKAGED)
+            return train, other or test
         train = self._read(self.train_text, "train")
         if self.test_text is not None:
             if _is_hugging_face(self.train_text) and not Path(self.test_text).exists():

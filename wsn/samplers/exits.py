@@ -53,5 +53,5 @@ def first_layers(space: SearchSpace, count: int) -> Subnet:
     if "depth" in space.dimensions:
         return space.subnet(depth=count)
     if "layers" in space.dimensions:
-        return space.subnet(layers=list(range(count)))
+        return space.subnet(layers=[int(i < count) for i in range(len(space.dimensions["layers"]))])
     return space.max()
