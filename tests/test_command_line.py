@@ -10,7 +10,7 @@ from importlib import import_module
 
 import pytest
 import torch
-from test_train import ROOT, command
+from helpers.scripts import ROOT, command
 
 import wsn
 from wsn.config import CONF, build_data, command_line, compose, config_dir

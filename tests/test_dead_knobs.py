@@ -22,6 +22,7 @@ from wsn.logging.labels import label_of
 from wsn.run.train import make_module, make_trainer
 
 TINY = [
+    "data=fashion_mnist_small",
     "data.hints={resolution:[16],reduction:8,width_mult:0.25,depth:[1,2],kernel:[3,5],expand:[2,3]}",
     "data.batch_size=8", "data.images_per_epoch=8", "data.val_size=40", "data.eval_batch_size=40",
     "data.calibration_images=8", "evaluation.panel=0", "evaluation.alone=null",

@@ -21,7 +21,7 @@ def finished(tmp_path_factory):
 
 def test_what_a_run_leaves(finished):
     run, done = finished
-    assert run.parent.name == "ofa-mobilenet-fashion_mnist_small"
+    assert run.parent.name == "ofa-mobilenet-fashion_mnist_medium"
     rows = read_csv(run / "subnets.csv")
     last = [r for r in rows if r["split"] == "test"]
     assert [r["phase"] for r in rows if r["kind"] == "largest" and r["split"] == "val"] == [

@@ -48,7 +48,7 @@ def test_identity_config_and_group(run, written):
     saved = yaml.safe_load((run / "config.yaml").read_text())
     config = written.config
     assert (config["method_name"], config["backbone_name"]) == ("bignas", "mobilenet")
-    assert (config["dataset_name"], config["seed_used"]) == ("fashion_mnist_small", 0)
+    assert (config["dataset_name"], config["seed_used"]) == ("fashion_mnist_medium", 0)
     assert config["recipe"] == "bignas+quick"
     assert {**config["cfg"], **stamp()} == saved
     assert written.run.run_id == saved["logger"]["wandb"]["id"]  # so a resume finds it
