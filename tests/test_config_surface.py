@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from wsn.config import build, command_line, compose
 from wsn.config.moved import PARTS
 from wsn.logging.labels import label_of
+from wsn.run.sweep import swept_keys
 from wsn.run.train import make_callbacks, make_module
 from wsn.schedule import Phase, RoleLoss, constant, learning_rate, phases_of
 
@@ -198,3 +199,17 @@ def test_phases_by_number_and_absolute_rates():
     assert "the phases of this method are all" in done.stderr
     done = without_torch("train.py", "optim.lr_scale=2")
     assert done.stderr.startswith("error: optim.lr_scale is no more. Set optim.lr")
+
+
+def test_a_sweep_over_methods_overrides_what_they_share(capsys):
+    sweep = ["-m", "method=spos,sortednet", "method.phases.all.epochs=1", "method.label_smoothing=0.1,0.2"]
+    given = command_line(sweep)
+    assert given[2:] == ["method.phases.all.epochs=choice(1)", "method.label_smoothing=0.1,0.2"]
+    assert swept_keys(given[1:]) == ["method", "method.label_smoothing"]
+    one = ["-m", "method=plain", "method.subnet=smallest,largest"]  # the method is not swept: Hydra composes it
+    assert command_line(one) == one
+    for methods, key, method in (("ofa,spos", "epochs", "ofa"), ("spos,sortednet", "epoch", "spos")):
+        wrong = f"method.phases.all.{key}=1"
+        with pytest.raises(SystemExit):
+            command_line(["-m", f"method={methods}", wrong])
+        assert f"{wrong} is not for method={method}: " in capsys.readouterr().err

@@ -10,12 +10,16 @@ from typing import Any
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from wsn.config.make import CONF, compose
 from wsn.config.moved import Recipe, rename_arguments
 from wsn.errors import WsnError
+
+SWEPT = ("method", "experiment")
+"""Groups that say which phases and losses there are."""
 
 
 def command_line(arguments: list[str], name: str = "train") -> list[str]:
@@ -26,7 +30,7 @@ def command_line(arguments: list[str], name: str = "train") -> list[str]:
 
     try:
         check_dialect(arguments, name)
-        return quoted(rename_arguments(quoted(arguments), recipe))
+        return opened(quoted(rename_arguments(quoted(arguments), recipe)), name)
     except WsnError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
@@ -74,6 +78,39 @@ def _recipe(overrides: list[str], name: str) -> Recipe:
         )
     ((names, lr),) = found.items()
     return Recipe([n for n in names if cfg.method.phases[n] is not None], lr)
+
+
+def opened(arguments: list[str], name: str) -> list[str]:
+    """Let a sweep over methods override what its methods have and the default method has not.
+
+    Hydra composes a sweep once without what is swept, where ``method.phases.all.epochs=1`` would be refused: it becomes
+    a sweep over one value, ``method.phases.all.epochs=choice(1)``, after a look at each method.
+
+    Raises:
+        WsnError: one of the methods has no such key.
+    """
+    if not {"-m", "--multirun"} & set(arguments):
+        return arguments
+    parser = OverridesParser.create()
+    given = [a for a in arguments if "=" in a and not a.startswith("-")]
+    swept = [o for o in parser.parse_overrides(given) if o.is_sweep_override() and o.key_or_group in SWEPT]
+    own = [a for a in given if a.startswith("method.")]
+    if not swept or not own:
+        return arguments
+    values = [list(o.sweep_string_iterator()) for o in swept]
+    for chosen in itertools.product(*values):
+        groups = [f"{o.key_or_group}={v}" for o, v in zip(swept, chosen)]
+        for o in parser.parse_overrides(own):
+            value = next(o.sweep_string_iterator()) if o.is_sweep_override() else o.get_value_element_as_str()
+            try:
+                compose(CONF, [*groups, f"{o.key_or_group}={value}"], name)
+            except HydraException as error:
+                cause = str(error.__cause__ or error).splitlines()[0]
+                raise WsnError(
+                    f"{o.input_line} is not for {' '.join(groups)}: {cause}. Sweep over methods that have it"
+                ) from error
+    single = {o.input_line for o in parser.parse_overrides(own) if not o.is_sweep_override()}
+    return [f"{a.partition('=')[0]}=choice({a.partition('=')[2]})" if a in single else a for a in arguments]
 
 
 def quoted(arguments: list[str]) -> list[str]:

@@ -85,11 +85,12 @@ def refuse_subprocesses(cfg: DictConfig) -> None:
 def swept_keys(overrides: Sequence[str]) -> list[str]:
     """Return the keys of the overrides that have several values.
 
-    >>> swept_keys(["method=ofa,bignas", "seed=range(3)", "data.root=x"])
+    >>> swept_keys(["method=ofa,bignas", "seed=range(3)", "data.root=x", "optim.lr=choice(1)"])
     ['method', 'seed']
     """
     parsed = OverridesParser.create().parse_overrides(list(overrides))
-    return [str(o.key_or_group) for o in parsed if o.is_sweep_override()]
+    swept = [o for o in parsed if o.is_sweep_override()]
+    return [str(o.key_or_group) for o in swept if len(list(o.sweep_string_iterator())) > 1]
 
 
 def naming_keys(overrides: Sequence[str], swept: Sequence[str]) -> list[str]:
