@@ -110,7 +110,7 @@ def test_only_loras_and_gate_train(tmp_path):
     assert roles == pytest.approx([roles[0]] * 3, rel=1e-5)  # balanced
 
 
-@pytest.mark.parametrize("base", ["int8", "int4"])
+@pytest.mark.parametrize("base", [pytest.param("int8", marks=pytest.mark.slow), "int4"])
 def test_loras_train_on_a_base_of_few_bits(base, tmp_path):
     """Views slice the quantised weights; extraction merges; a checkpoint holds them."""
     pytest.importorskip("torchao")

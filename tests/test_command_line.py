@@ -395,6 +395,7 @@ def test_locks_are_exclusive_and_end_with_their_process(tmp_path):
         assert again
 
 
+@pytest.mark.slow
 def test_batches_come_from_workers_that_are_spawned():
     """The only way to start them on Windows, and the usual one on macOS."""
     sizes = ["data.batch_size=2", "data.eval_batch_size=2", "data.images_per_epoch=4", "data.val_size=4"]

@@ -35,7 +35,7 @@ def test_method_trains_as_it_did(method, tmp_path):
     )
 
 
-@pytest.mark.parametrize("method", [m if m == "bignas" else pytest.param(m, marks=pytest.mark.slow) for m in METHODS])
+@pytest.mark.parametrize("method", [m if m == "spos" else pytest.param(m, marks=pytest.mark.slow) for m in METHODS])
 @pytest.mark.parametrize("constant", CONSTANTS)
 def test_changed_constant_changes_the_curve(method, constant, tmp_path):
     changed = CONSTANTS[constant]

@@ -298,6 +298,7 @@ def blobs(n, seed):
     return x, y
 
 
+@pytest.mark.slow
 def test_us_net_fails_without_calibration_and_works_with_it():
     torch.manual_seed(0)
     widths = [0.25, 0.5, 0.75, 1.0]

@@ -100,7 +100,7 @@ def test_a_folder_says_which_measure_its_results_have(tmp_path):
         read_quality(tmp_path)
 
 
-@pytest.mark.parametrize("method", ["bignas", "alphanet"])
+@pytest.mark.parametrize("method", ["bignas", pytest.param("alphanet", marks=pytest.mark.slow)])
 def test_a_third_task_trains_by_the_same_loop(tmp_path, method):
     cfg = compose(
         CONF,

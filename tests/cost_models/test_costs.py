@@ -135,6 +135,7 @@ def test_all_parts_of_a_space_are_found(tiny):
     assert len(parts) == 10 * 2 * 2 + 3 * 2
 
 
+@pytest.mark.slow
 def test_a_measured_table_is_near_whole_networks(tiny, rng):
     table = LatencyTable().measure(tiny, Device(), min_seconds=0.01)
     check = table.compare(tiny, [tiny.space.min(), tiny.space.max()], Latency(min_seconds=0.1))

@@ -81,7 +81,7 @@ def test_modules_come_back_equal(folders, name):
         torch.testing.assert_close(load_module(folders[name] / "small" / "module")(x), logits, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["mobilenet", "llama", pytest.param("vit", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["mobilenet", *(pytest.param(n, marks=pytest.mark.slow) for n in ("llama", "vit"))])
 def test_onnx_files_agree_for_any_batch(name, tmp_path):
     source = source_of(name, "middle")
     export = FORMATS["onnx"](source, tmp_path)
@@ -100,6 +100,7 @@ def test_programs_agree_for_any_batch(name, tmp_path):
         torch.testing.assert_close(program(source.examples[1][:batch]), expected(source)[:batch], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_int8_is_smaller_and_near(tmp_path):
     source = source_of("mobilenet", "largest")
     whole, small = FORMATS["program"](source, tmp_path / "a"), FORMATS["int8"](source, tmp_path / "b")
