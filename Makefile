@@ -1,6 +1,6 @@
 # make check: before a commit, under a minute; make test: README's test command; make slow: before a release
-QUICK = tests/test_structure.py tests/test_space.py tests/test_schedule.py tests/test_losses.py tests/test_cost.py \
-	tests/test_pareto.py tests/test_samplers.py tests/test_module.py
+QUICK = tests/test_structure.py tests/test_space.py tests/test_schedule.py tests/test_losses.py tests/test_pareto.py \
+	tests/test_samplers.py
 
 .PHONY: check test slow
 check:

@@ -1,4 +1,3 @@
-import os
 import random
 
 import pytest
@@ -7,7 +6,7 @@ from helpers.nets import randomise
 
 import wsn
 
-torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)  # two test processes share the machine
+torch.set_num_threads(1)  # networks are small, and threads that wait for each other are slow on a busy machine
 
 
 def pytest_collection_modifyitems(items):
