@@ -8,6 +8,6 @@ python train.py "${common[@]}" sweep=default_run method=ofa seed=0,1,2
 for size in smallest middle largest; do
     alone=("${common[@]}" sweep="default_run_$size" method=plain method.subnet="$size")
     python train.py "${alone[@]}" optim.lr=0.05,0.1,0.2 seed=0
-    python train.py "${alone[@]}" optim.lr="${RATE:-0.2}" seed=1,2 # the best of the three
+    python train.py "${alone[@]}" optim.lr="${RATE:-0.1}" seed=1,2 # the best of the three
 done
 python benchmarks/default_run.py outputs/sweeps

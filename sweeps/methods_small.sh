@@ -3,7 +3,7 @@
 # The same command goes on after a crash; about an hour on two cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-jobs=(-m sweep=methods launcher=joblib seed=0,1,2 budget_gmacs="${BUDGET:-120}" backbone.width_mult=0.25 backbone.resolution=20)
+jobs=(-m sweep=methods launcher=joblib seed=0,1,2 budget_gmacs="${BUDGET:-120}" data=fashion_mnist_small backbone.width_mult=0.25 backbone.resolution=20)
 # Subnets that are also trained alone. Not of the methods whose spaces do not have them: compofa couples depth and expand.
 named=(+evaluation.named.shallow='{depth:2}' +evaluation.named.narrow='{expand:3}' +evaluation.named.small_kernels='{kernel:3}')
 python train.py "${jobs[@]}" "${named[@]}" evaluation.panel=9 \

@@ -2,7 +2,7 @@
 # One thing changed at a time, at equal compute, over seeds: which published trends appear? docs/results.md has the table.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-small=(launcher=joblib seed=0,1,2 budget_gmacs="${BUDGET:-120}" backbone.width_mult=0.25 backbone.resolution=20)
+small=(launcher=joblib seed=0,1,2 budget_gmacs="${BUDGET:-120}" data=fashion_mnist_small backbone.width_mult=0.25 backbone.resolution=20)
 
 variant() { # name of its folder, overrides
     python train.py -m "sweep=trends/$1" "${small[@]}" "${@:2}"
