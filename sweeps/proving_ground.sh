@@ -12,17 +12,25 @@ common=(-m experiment=proving_ground/cnn trainer.enable_progress_bar=false)
 # Every subnet with seed 0, every third also with seed 1.
 ground_truth() {
     [ -e "$folder/chosen.csv" ] || python -m wsn.search.ground_truth choose "$folder" experiment=proving_ground/cnn
-    local alone=("${common[@]}" sweep=ground_truth ledger="$folder" method=plain budget_gmacs=null evaluation.last_epochs=0)
     local ids every_third
     ids=$(tail -n +2 "$folder/chosen.csv" | cut -d, -f1)
     every_third=$(awk 'NR % 3 == 1' <<< "$ids")
-    python train.py "${alone[@]}" seed=1 method.subnet="$(subnets "$every_third")"
-    python train.py "${alone[@]}" seed=0 method.subnet="$(subnets "$every_third")"
-    python train.py "${alone[@]}" seed=0 method.subnet="$(subnets "$ids")"
+    alone 1 "$every_third"
+    alone 0 "$every_third"
+    alone 0 "$ids"
     python -m wsn.search.ground_truth package cnn "$folder"
 }
-subnets() { # IDS: as the values of a swept key
-    sed "s|.*|$folder/chosen.csv:&|" <<< "$1" | paste -sd, -
+alone() { # SEED IDS
+    local subnets
+    subnets=$(sed "s|.*|$folder/chosen.csv:&|" <<< "$2" | paste -sd, -)
+    python train.py "${common[@]}" sweep=ground_truth ledger="$folder" method=plain budget_gmacs=null \
+        evaluation.last_epochs=0 seed="$1" method.subnet="$subnets"
+}
+sizes() { # ids of the smallest, middle and largest subnet: with the same command as in the ground truth, trained once
+    python -c "
+from wsn.space import SearchSpace
+space = SearchSpace.from_json(open('$folder/space.json').read())
+print(space.min().id, space.middle().id, space.max().id, sep='\n')"
 }
 
 methods=ofa,bignas,sandwich,alphanet,sortednet,deps,attentive_nas,spos,fairnas,pa_da,us_net
@@ -30,7 +38,7 @@ seed() { # SEED
     local jobs=("${common[@]}" sweep=proving_ground ledger="$folder" seed="$1")
     python train.py "${jobs[@]}" method="$methods" evaluation.table="$folder/chosen.csv"
     python train.py "${jobs[@]}" method=compofa,slimmable evaluation.panel=9
-    python train.py "${jobs[@]}" method=plain budget_gmacs=null method.subnet=smallest,middle,largest
+    alone "$1" "$(sizes)"
 }
 epochs() { # as many images for each, whatever that costs
     local jobs=("${common[@]}" sweep=equal_epochs ledger="$folder/equal_epochs" budget_gmacs=null seed=0,1,2)
