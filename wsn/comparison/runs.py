@@ -170,7 +170,7 @@ def ledger_runs(folder: Path) -> list[Run]:
                 backbone=run["backbone"],
                 subnets=columns,
                 config={"recipe_version": run["recipe"]},
-                overrides=tuple(run["overrides"].split(" ")),
+                overrides=run["overrides"],
                 gmacs=run["train/gmacs_spent"],
                 minutes=run["seconds"] / 60,
                 epochs=epochs,

@@ -97,19 +97,21 @@ def opened(arguments: list[str], name: str) -> list[str]:
     own = [a for a in given if a.startswith("method.")]
     if not swept or not own:
         return arguments
-    values = [list(o.sweep_string_iterator()) for o in swept]
-    for chosen in itertools.product(*values):
+    parsed = parser.parse_overrides(own)
+    single = {o.input_line for o in parsed if not o.is_sweep_override()}
+    values = [
+        o.get_value_element_as_str() if o.input_line in single else next(o.sweep_string_iterator()) for o in parsed
+    ]
+    first = [f"{o.key_or_group}={value}" for o, value in zip(parsed, values)]
+    for chosen in itertools.product(*(list(o.sweep_string_iterator()) for o in swept)):
         groups = [f"{o.key_or_group}={v}" for o, v in zip(swept, chosen)]
-        for o in parser.parse_overrides(own):
-            value = next(o.sweep_string_iterator()) if o.is_sweep_override() else o.get_value_element_as_str()
-            try:
-                compose(CONF, [*groups, f"{o.key_or_group}={value}"], name)
-            except HydraException as error:
-                cause = str(error.__cause__ or error).splitlines()[0]
-                raise WsnError(
-                    f"{o.input_line} is not for {' '.join(groups)}: {cause}. Sweep over methods that have it"
-                ) from error
-    single = {o.input_line for o in parser.parse_overrides(own) if not o.is_sweep_override()}
+        try:
+            compose(CONF, [*groups, *first], name)
+        except HydraException as error:
+            cause = str(error.__cause__ or error).splitlines()[0]
+            raise WsnError(
+                f"{' '.join(own)} is not for {' '.join(groups)}: {cause}. Sweep over methods that have it"
+            ) from error
     return [f"{a.partition('=')[0]}=choice({a.partition('=')[2]})" if a in single else a for a in arguments]
 
 

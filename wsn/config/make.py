@@ -52,8 +52,6 @@ def register_resolvers() -> None:
 
 
 register_resolvers()
-
-
 register_schema()
 
 

@@ -130,7 +130,7 @@ def read_ledger(folder: Path) -> list[Row]:
     newest: dict[str, Row] = {}
     for run in read_csv(folder / RUNS):
         if run["job"] not in newest or run["recipe"] >= newest[run["job"]]["recipe"]:
-            newest[run["job"]] = {**run, "rows": []}
+            newest[run["job"]] = {**run, "overrides": tuple((run["overrides"] or "").split()), "rows": []}
     for row in read_csv(folder / RESULTS):
         if newest[row["job"]]["recipe"] == row["recipe"]:
             newest[row["job"]]["rows"].append({**subnets[row["id"]], **row})
@@ -164,6 +164,6 @@ def trained_alone(folder: str | Path, data: str | None) -> dict[tuple[str, int],
         for row in run["rows"]:
             if row["split"] == "test":
                 ways = found.setdefault((row["id"], row["macs"]), {})
-                ways.setdefault(way(run["label"], run["overrides"].split(" ")), []).append(row[quality.key])
+                ways.setdefault(way(run["label"], run["overrides"]), []).append(row[quality.key])
     means = {key: [fmean(values) for values in ways.values()] for key, ways in found.items()}
     return {key: sign * max(sign * mean for mean in values) for key, values in means.items()}
