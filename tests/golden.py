@@ -23,7 +23,6 @@ ROOT = Path(__file__).parents[1]
 GOLDEN = Path(__file__).parent / "assets" / "losses"
 STEPS = 20
 TOLERANCE = 1e-3  # relative; processors differ by less than a hundredth of it
-BATCH = 16
 OF_LANGUAGE = ["soft", "matformer", "amoeba", "flextron", "flextron_dynamic", "nemotron_elastic", "llm_qfa"]
 
 IMAGES = [
@@ -36,6 +35,7 @@ IMAGES = [
     "backbone.resolution=[28]",  # that of the images: resizing depends on the vector unit
     "backbone.drop_rate=0",
     "data=fashion_mnist_small",
+    "data.batch_size=8",
     "data.val_size=40",
 ]
 TEXT = [
@@ -44,6 +44,7 @@ TEXT = [
     "backbone.hidden_size=32",
     "backbone.ffn_size=64",
     "data=shakespeare",
+    "data.batch_size=16",
     "data.sequence_length=32",
     "data.val_size=16",
 ]
@@ -53,7 +54,7 @@ LORAS = {
 }  # on a network that knows nothing they must move far to move the loss
 RATES = {"amoeba": 10, "llm_qfa": 10}
 EPSILON = 0.1  # of batch norm
-FEW = [f"data.batch_size={BATCH}", "trainer.precision=64-true", "channels_last=false"]
+FORMAT = ["trainer.precision=64-true", "channels_last=false"]
 
 
 def methods() -> list[str]:
@@ -85,9 +86,9 @@ def curve(method: str, folder: str | Path, *overrides: str, faster: float = 1) -
         task = TEXT if method in OF_LANGUAGE else IMAGES
         paths = [f"paths.output_dir={folder}", f"paths.run_dir={folder}/run"]
         loras = LORAS.get(method, [])
-        cfg = compose(ROOT / "conf", [f"method={method}", *task, *FEW, *loras, *paths, *overrides])
+        cfg = compose(ROOT / "conf", [f"method={method}", *task, *FORMAT, *loras, *paths, *overrides])
         cfg.optim.lr *= faster * RATES.get(method, 1)
-        cfg.data.images_per_epoch = BATCH * cfg.optim.accumulate  # an epoch is an optimizer step
+        cfg.data.images_per_epoch = cfg.data.batch_size * cfg.optim.accumulate  # an epoch is an optimizer step
         shorten([phase for phase in cfg.method.phases.values() if phase is not None])
         torch.manual_seed(0)
         module = make_module(cfg)

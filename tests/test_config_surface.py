@@ -25,8 +25,8 @@ RECIPES = [*(("method", name) for name in METHODS), *EXPERIMENTS]
 WITH_PARTS = [name for name in METHODS if "\n  callbacks:" in (CONF / "method" / f"{name}.yaml").read_text()]
 OTHER = {  # a value that no recipe has, for each field
     "epochs": 77, "warmup_epochs": 3, "lr_scale": 0.75, "roles": ["max", "max"], "choices": {"resolution": "top1"},
-    "order_channels": "wanda", "fresh_optimizer": None, "continue_lr": None, "labels": 0.3, "distill": 0.7,
-    "target": "max", "dropout": None, "weight": 0.9, "balance": "max",
+    "order_channels": "wanda", "fresh_optimizer": None, "continue_lr": None, "shrinks": "kernels",
+    "labels": 0.3, "distill": 0.7, "target": "max", "dropout": None, "weight": 0.9, "balance": "max",
 }  # fmt: skip
 
 

@@ -7,9 +7,12 @@ import torch
 import torch.nn.functional as F
 
 from wsn import WsnError
+from wsn.callbacks.data_importance import gradient_sizes
 from wsn.losses import (
+    IGNORED,
     adaptive_alpha_divergence,
     alpha_divergence,
+    counted,
     feature_mse,
     js_divergence,
     kl_divergence,
@@ -17,6 +20,7 @@ from wsn.losses import (
     logits_mse,
     relation_mse,
     soft_cross_entropy,
+    two_classes_each,
 )
 
 ALPHAS = [-1.0, -0.5, 0.0, 0.5, 1.0, 2.0]
@@ -140,3 +144,24 @@ def test_feature_and_relation_losses_need_no_equal_widths():
     assert relation_mse(torch.randn(9, 3), torch.randn(9, 5)) > 0
     with pytest.raises(WsnError, match="heads=5"):
         relation_mse(few, tokens, heads=5)
+
+
+def test_gradient_sizes_of_an_example_are_the_norms_of_autograd():
+    """Of images one by one, of texts the mean over the tokens that count, of several labels the mean over them."""
+    torch.manual_seed(0)
+
+    def norms(logits, loss):
+        logits = logits.clone().requires_grad_()
+        return torch.autograd.grad(loss(logits), logits)[0].norm(dim=-1)
+
+    logits, labels = torch.randn(3, 5), torch.tensor([0, 4, 2])
+    expected = norms(logits, lambda z: F.cross_entropy(z, labels, reduction="sum"))
+    torch.testing.assert_close(gradient_sizes(logits, labels), expected)
+    tokens = torch.tensor([[1, 2, 3], [4, IGNORED, IGNORED]])
+    rows, wanted = counted(torch.randn(2, 3, 5), tokens)
+    each = norms(rows, lambda z: F.cross_entropy(z, wanted, reduction="sum"))
+    torch.testing.assert_close(gradient_sizes(rows, tokens), torch.stack([each[:3].mean(), each[3]]))
+    several = torch.tensor([[0.0, 1.0, 1.0], [1.0, 0.0, 0.0]])
+    rows, wanted = two_classes_each(torch.randn(2, 3), several)
+    each = norms(rows, lambda z: F.cross_entropy(z, wanted, reduction="sum"))
+    torch.testing.assert_close(gradient_sizes(rows, several), each.view(2, 3).mean(1))

@@ -31,7 +31,7 @@ class Keep(nn.Module):
         return torch.cat(self.logits)
 
 
-def relatives(space, count=3, seed=0):
+def relatives(space, count=2, seed=0):
     """Return random subnets, each with a few mutants."""
     rng = random.Random(seed)
     found = [space.sample(rng) for _ in range(count)]

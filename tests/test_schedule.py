@@ -1,9 +1,23 @@
 import pytest
+from helpers.configs import composed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsn import WsnError
-from wsn.schedule import Phase, constant, cosine, exponential, learning_rate, linear, phase_at, step, total_epochs
+from wsn import Dimension, SearchSpace, WsnError
+from wsn.config.make import to_python
+from wsn.schedule import (
+    Phase,
+    constant,
+    cosine,
+    exponential,
+    learning_rate,
+    linear,
+    phase_at,
+    phases_for,
+    phases_of,
+    step,
+    total_epochs,
+)  # fmt: skip
 
 PHASES = [Phase(4, warmup_epochs=1, lr_scale=5.0), Phase(2), Phase(3, lr_scale=2.5)]
 
@@ -58,3 +72,30 @@ def test_bignas_floor_is_reached_at_epoch_236_of_360():
 
 def test_step_curve():
     assert [step(p, at=(0.5,), factor=0.1) for p in (0.0, 0.49, 0.5, 1.0)] == [1, 1, 0.1, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("backbone", "names"),
+    [
+        ("mobilenet", ["full", "kernel", "depth_1", "depth_2", "expand_1", "expand_2"]),
+        ("vit", ["full", "depth_1", "depth_2", "expand_1", "expand_2"]),
+        ("slimmable", ["full", "expand_1", "expand_2"]),
+    ],
+)
+def test_progressive_shrinking_leaves_out_what_a_space_lacks(backbone, names):
+    """Phase by phase the space grows, from the largest network to all of it."""
+    dimensions = {
+        "mobilenet": [Dimension("kernel", [3, 5], 3, "block"), Dimension("depth", [1, 2, 3], 1, "stage"),
+                      Dimension("expand", [2, 3, 5], 3, "block")],
+        "vit": [Dimension("depth", [1, 2, 3], 1, "stage"), Dimension("heads", [2, 3, 4], 3, "block"),
+                Dimension("patch_size", [4])],
+        "slimmable": [Dimension("width", [0.5, 0.75, 1])],
+    }  # fmt: skip
+    space = SearchSpace(dimensions[backbone], [3])
+    phases, left_out = phases_for(phases_of(to_python(composed("method", "ofa").method.phases)), space)
+    assert [phase.name for phase in phases] == names
+    assert len(phases) + len(left_out) == 6
+    spaces = [space.restrict(**phase.choices) for phase in phases]
+    sizes = [found.size() for found in spaces]
+    assert sizes == sorted(set(sizes))
+    assert (spaces[0].size(), spaces[-1]) == (1, space)

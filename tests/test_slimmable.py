@@ -63,5 +63,5 @@ def test_mistakes():
     ]:
         with pytest.raises(WsnError, match=words):
             wsn.create_supernet("slimmable", **kwargs)
-    with pytest.raises(WsnError, match="order_channels"):
+    with pytest.raises(WsnError, match="share their channels"):
         wsn.create_supernet("slimmable", resolution=32).order_channels()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from wsn import Dimension, SearchSpace, WsnError
 from wsn.backbones.once_for_all import once_for_all_space
 from wsn.search.moves import crossover, mutate, neighbours
+from wsn.space.kinds import KINDS, choices_by_name, leaders_by_name, of_kind
 
 OFA = once_for_all_space((2, 3, 4), (3, 5, 7), (3, 4, 6), range(128, 225, 4), 5)
 TINY = SearchSpace(
@@ -193,9 +194,61 @@ def test_mistakes_in_coupling():
     free = SearchSpace(space.dimensions.values(), space.stages)
     for couple, words in [
         ({"expand": "width"}, "Unknown"),
-        ({"kernel": "depth"}, "as many choices"),
         ({"depth": "expand"}, "cannot follow"),
         ({"expand": "depth", "depth": "resolution"}, "at once"),
     ]:
         with pytest.raises(WsnError, match=words):
             free.follow(**couple)
+
+
+def test_ranks_are_spread_where_the_numbers_of_choices_differ():
+    depth, width = Dimension("depth", [[1, 2, 3], [2]], 2, "stage"), Dimension("expand", [3, 4, 5, 6, 7], 5, "block")
+    space = SearchSpace([depth, width], [3, 2]).follow(expand="depth")
+    assert space.subnet(depth=[1, 2]).expand == (3, None, None, 7, 7)
+    assert space.subnet(depth=[2, 2]).expand == (5, 5, None, 7, 7)
+    assert (space.min().expand[0], space.max().expand[0], space.size()) == (3, 7, 3)
+
+
+def test_stems_and_heads_follow_the_stage_beside_them():
+    depth = Dimension("depth", [[0, 1], [1, 2]], 2, "stage", offset=1)  # a stem's, then that of the only stage
+    width = Dimension("width", [[8, 16], [8, 16], [8, 16], [8, 16]], 4, "stage", offset=2)
+    space = SearchSpace([depth, width], [2]).follow(width="depth")
+    assert space.subnet(depth=[0, 2]).width == (8, 8, 16, 16)
+
+
+SPACES = {  # kind → dimensions, of what backbones have
+    "mobile": {"kernels": ["kernel"], "depths": ["depth"], "widths": ["expand"]},
+    "llm": {"kernels": [], "depths": ["layers"], "widths": ["ffn", "heads"]},
+    "slimmable": {"kernels": [], "depths": [], "widths": ["width"]},
+}
+
+
+def space_of_kind(name):
+    blocks = {"kernel": [3, 5], "expand": [3, 6], "layers": [0, 1], "ffn": [8, 16], "heads": [2, 4]}
+    made = []
+    for dimension in sum(SPACES[name].values(), []):
+        if dimension == "depth":
+            made.append(Dimension("depth", [1, 2], 1, "stage"))
+        elif dimension == "width":
+            made.append(Dimension("width", [0.5, 1]))
+        else:
+            made.append(Dimension(dimension, blocks[dimension], 2, "block"))
+    return SearchSpace([*made, Dimension("resolution", [16, 24]), Dimension("embed_dim", [64])], [2])
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_kinds_stand_for_the_dimensions_that_a_space_has(name):
+    space = space_of_kind(name)
+    assert {kind: of_kind(space, kind) for kind in KINDS} == SPACES[name]
+    full = space.restrict(**choices_by_name(space, dict.fromkeys(KINDS, "top1")))
+    assert full.min().to_json().replace("16, 24", "") == full.subnet(resolution=16).to_json()
+    assert full.size() == 2  # resolutions
+
+
+def test_a_dimension_goes_before_its_kind():
+    space = space_of_kind("llm")
+    assert choices_by_name(space, {"ffn": [8], "widths": "top1"}) == {"ffn": [8], "heads": "top1"}
+    space = space_of_kind("mobile")
+    assert leaders_by_name(space, {"expand": "kernel", "widths": "depths"}) == {"expand": "kernel"}
+    with pytest.raises(WsnError, match="no depth with a choice"):
+        leaders_by_name(space_of_kind("slimmable"), {"widths": "depths"})

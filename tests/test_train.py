@@ -43,7 +43,7 @@ def test_what_a_run_leaves(finished):
 def test_evaluate_agrees_with_the_run(finished):
     run, _ = finished
     row = next(r for r in read_csv(run / "subnets.csv") if r["split"] == "test" and r["kind"] == "smallest")
-    command("evaluate.py", f"run={run}", f"subnet={row['id']}", out=run, fresh=True)
+    command("evaluate.py", f"run={run}", f"subnet={row['id']}", out=run)
     (again,) = read_csv(run / "evaluation.csv")
     assert {k: again[k] for k in ("id", "macs", "params", "acc", "acc5")} == {
         k: row[k] for k in ("id", "macs", "params", "acc", "acc5")

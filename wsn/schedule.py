@@ -8,6 +8,8 @@ from itertools import takewhile
 from typing import Any
 
 from wsn.errors import WsnError, listed
+from wsn.space.kinds import KINDS, choices_by_name, of_kind
+from wsn.space.search_space import SearchSpace
 
 Curve = Callable[[float], float]
 """Share of the peak learning rate at a progress in [0, 1]."""
@@ -58,8 +60,11 @@ class Phase:
         warmup_epochs: linear warm-up before it, in epochs.
         lr_scale: peak learning rate, as a multiple of ``optim.lr``.
         roles: of the subnets of an optimizer step, in order. See :class:`wsn.samplers.base.Sampler`.
-        choices: dimension → candidate choices, or ``"top1"``, ``"top2"`` ... for the largest ones;
-            dimensions that are left out, or null, have all of theirs.
+        choices: dimension → candidate choices, or ``"top1"``, ``"top2"`` ... for the largest ones; dimensions that are
+            left out, or null, have all of theirs. A kind, see :data:`wsn.space.kinds.KINDS`, stands for all of its
+            dimensions that the space has: ``widths: top1``.
+        shrinks: the kind of dimensions that the phase makes elastic: ``kernels``, ``depths`` or ``widths``. In a space
+            without a choice of that kind the phase is left out.
         order_channels: sort channels by importance before the phase, within the bands of the widths that the
             phase before trained: true or ``l1`` (OFA), ``l2``, ``taylor``, ``wanda``, ``flap``, ``minitron``,
             ``uniql``, see :mod:`wsn.importance`.
@@ -75,6 +80,7 @@ class Phase:
     lr_scale: float = 1.0
     roles: list[str] = field(default_factory=lambda: ["random"])
     choices: dict[str, Any] = field(default_factory=dict)
+    shrinks: str | None = None
     order_channels: Any = False  # bool | str, of which OmegaConf 2.3 cannot merge a mapping
     fresh_optimizer: bool = True
     continue_lr: bool = False
@@ -92,6 +98,10 @@ class Phase:
             raise WsnError(
                 f"Phase {self.name!r}: roles must be a list of at least one role, e.g. [max,random,random,min]. "
                 f"Received {self.roles!r}"
+            )
+        if self.shrinks is not None and self.shrinks not in KINDS:
+            raise WsnError(
+                f"Phase {self.name!r}: shrinks must be null or one of {listed(KINDS)}. Received {self.shrinks!r}"
             )
         if not isinstance(self.order_channels, bool) and self.order_channels not in IMPORTANCE:
             raise WsnError(
@@ -129,6 +139,26 @@ def _named(name: str, values: Mapping[str, Any]) -> Phase:
         return Phase(**values)
     except WsnError as error:
         raise WsnError(str(error).replace("Phase ''", f"Phase {name!r}", 1)) from None
+
+
+def phases_for(phases: Sequence[Phase], space: SearchSpace) -> tuple[list[Phase], list[Phase]]:
+    """Return the phases that there are in a space, with the names of its dimensions, and those that are left out.
+
+    >>> from wsn.space import Dimension
+    >>> phases = phases_of({"full": {"choices": {"widths": "top1"}}, "kernel": {"shrinks": "kernels"}, "width": {}})
+    >>> kept, left_out = phases_for(phases, SearchSpace([Dimension("width", [0.5, 1])]))
+    >>> [(phase.name, phase.choices) for phase in kept], [phase.name for phase in left_out]
+    ([('full', {'width': 'top1'}), ('width', {})], ['kernel'])
+    """
+    kept, left_out = [], []
+    for phase in phases:
+        if phase.shrinks and not of_kind(space, phase.shrinks):
+            left_out.append(phase)
+            continue
+        fitted = copy.copy(phase)
+        fitted.choices = choices_by_name(space, phase.choices)
+        kept.append(fitted)
+    return kept, left_out
 
 
 def total_epochs(phases: Sequence[Phase]) -> int:

@@ -1,10 +1,16 @@
 """timm models by name, new or with pretrained weights."""
 
+import itertools
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from timm.models import load_state_dict
+from torch import nn
+from torch.func import functional_call
 
 from wsn.errors import WsnError
 
@@ -18,7 +24,8 @@ def create_model(name: str, pretrained: Any, num_classes: int, in_chans: int, **
             a state dict (.pth, .pt, .safetensors). Another number of classes gets a new classifier, as in timm.
         num_classes: number of classes.
         in_chans: number of input channels; the first convolution is adapted as timm does it.
-        **kwargs: passed to ``timm.create_model``.
+        **kwargs: passed to ``timm.create_model``. An ``output_stride`` that the model does not have is left out, with a
+            warning.
 
     Raises:
         WsnError: an unknown model, tag, option or file, or weights of another network.
@@ -28,6 +35,8 @@ def create_model(name: str, pretrained: Any, num_classes: int, in_chans: int, **
         close = timm.list_models(f"*{family[:8]}*")[:5]
         hint = f" Did you mean {', '.join(close)}?" if close else ""
         raise WsnError(f"timm has no model {name!r}.{hint} See timm.list_models()")
+    if kwargs.get("output_stride") == 32:
+        del kwargs["output_stride"]  # what every model has, and few take as an option
     path = _weights_file(pretrained)
     state = _read(path) if path else {}
     overlay = {"file": str(path), "num_classes": _classes(state, family)} if path else None
@@ -38,6 +47,12 @@ def create_model(name: str, pretrained: Any, num_classes: int, in_chans: int, **
             in_chans=in_chans, **kwargs,
         )  # fmt: skip
     except TypeError as error:
+        if "output_stride" in kwargs and "output_stride" in str(error):
+            wished = kwargs.pop("output_stride")
+            warnings.warn(
+                f"timm's {name} keeps its own total stride: output_stride={wished} is not for it", stacklevel=2
+            )
+            return create_model(name, pretrained, num_classes, in_chans, **kwargs)
         raise WsnError(f"timm's {name} does not take these options: {error}. Received {kwargs}") from error
     except (RuntimeError, OSError, ValueError) as error:
         if not pretrained:
@@ -50,6 +65,34 @@ def create_model(name: str, pretrained: Any, num_classes: int, in_chans: int, **
     if path:
         _check_loaded(network, state, path)
     return network
+
+
+def check_fit(name: str, network: nn.Module, in_chans: int, resolutions: Iterable[float]) -> None:
+    """Check that a network takes images (in_chans, R, R) of every resolution, by a forward of shapes alone.
+
+    Raises:
+        WsnError: a resolution that it does not take; the text has the smallest that it does.
+    """
+    for resolution in sorted(resolutions):
+        error = _misfit(network, in_chans, int(resolution))
+        if error is not None:
+            fits = next((r for r in range(4, 513, 4) if r > resolution and not _misfit(network, in_chans, r)), None)
+            raise WsnError(
+                f"{name} does not take images of {resolution} px: {error}. "
+                + (f"The smallest that fit are {fits} px: set backbone.resolution=[{fits}]" if fits else "None fit")
+                + ", or, if the model has it, a smaller total stride: backbone.output_stride=8"
+            )
+
+
+def _misfit(network: nn.Module, in_chans: int, resolution: int) -> str | None:
+    """Return what is wrong with a resolution; None: nothing."""
+    state = {n: t.to("meta") for n, t in itertools.chain(network.named_parameters(), network.named_buffers())}
+    try:
+        with torch.no_grad():
+            out = functional_call(network, state, torch.empty(2, in_chans, resolution, resolution, device="meta"))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        return str(error).splitlines()[0].rstrip(".") or type(error).__name__
+    return None if out.numel() else "nothing is left of them"
 
 
 def _check_loaded(network: Any, state: dict[str, Any], path: Path) -> None:

@@ -6,14 +6,14 @@ arXiv:1903.05134.
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 from timm.layers import make_divisible
 from timm.models._efficientnet_blocks import InvertedResidual
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from wsn.backbones.pretrained import create_model
+from wsn.backbones.pretrained import check_fit, create_model
 from wsn.errors import WsnError
 from wsn.space import Dimension, SearchSpace, Subnet
 from wsn.supernet import BlockChoice, Reads, Supernet
@@ -57,7 +57,9 @@ class SlimmableSupernet(Supernet):
         if widths.choices[0][-1] != 1:
             raise WsnError(f"width: choices are shares of the largest and end at 1. Received {list(widths.choices[0])}")
         network: Any = create_model(model, pretrained, num_classes, in_chans, **kwargs)
-        space = SearchSpace([widths, Dimension("resolution", resolution)])
+        sizes = Dimension("resolution", resolution)
+        check_fit(model, network, in_chans, sizes.choices[0])
+        space = SearchSpace([widths, sizes])
         super().__init__(network, space, in_chans, [""])
         unknown = [name for name in fixed if name not in dict(network.named_modules())]
         if unknown:
@@ -67,6 +69,8 @@ class SlimmableSupernet(Supernet):
         layers = dict(_narrowable(network))
         fixed_widths = {_channels(layers[name])[1] for name in fixed}
         self.keep_in = {first} | {name for name, leaf in layers.items() if _channels(leaf)[0] in fixed_widths}
+
+    sorts_channels = False  # they are shared by layers across the whole network
 
     def reads(self, path: str) -> Reads:
         return [("width", 0)]
@@ -99,14 +103,6 @@ class SlimmableSupernet(Supernet):
 
     def _copy(self, module: nn.Module, path: str, kept: dict[str, BlockChoice]) -> nn.Module:
         return self.narrow("", kept[""])
-
-    def order_channels(self, keep: Any = None, score: Any = None) -> NoReturn:
-        """Refuse: channels are shared by layers across the whole network.
-
-        Raises:
-            WsnError: always.
-        """
-        raise WsnError("A slimmable backbone cannot sort its channels; remove order_channels from method.phases")
 
 
 def _middle(expansion: nn.Conv2d, narrowed: Callable[[int], int]) -> Callable[[int], int]:

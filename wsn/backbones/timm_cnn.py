@@ -16,7 +16,7 @@ from timm.models import convnext, regnet, resnet
 from torch import Tensor, nn
 
 from wsn.backbones.inverted_residual import MIDDLE, SQUEEZED, round_to_8
-from wsn.backbones.pretrained import create_model
+from wsn.backbones.pretrained import check_fit, create_model
 from wsn.errors import WsnError
 from wsn.space import Dimension, SearchSpace, Subnet
 from wsn.supernet import BlockChoice, Reads, Supernet
@@ -151,6 +151,7 @@ class TimmCNNSupernet(Supernet):
                 "backbone.expand=[0.5,1.0]"
             )
         sizes = Dimension("resolution", resolution or network.pretrained_cfg["input_size"][-1])
+        check_fit(model, network, in_chans, sizes.choices[0])
         super().__init__(network, SearchSpace([depths, expands, sizes], counts), in_chans, elastic)
         blocks = ((path, network.get_submodule(path)) for path in elastic)
         self._full = {path: _kind(block).couplings(block) for path, block in blocks}

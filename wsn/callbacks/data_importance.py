@@ -9,14 +9,37 @@ from torch import Tensor
 
 from wsn.callbacks.common import SupernetCallback
 from wsn.errors import WsnError
+from wsn.losses import IGNORED
 from wsn.supernet.precision import full_precision
+
+
+def gradient_sizes(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the norm of the loss's gradient at the logits for each example (B,); the mean of those of its parts.
+
+    Args:
+        logits: (B, K) of images; of texts (N, V), of the positions that count; (B · L, 2) of L labels an image.
+        labels: (B,) classes, (B, K) probabilities, (B, T) tokens with :data:`IGNORED` at padding, or (B, L) labels.
+    """
+    if labels.ndim == 2 and labels.shape != logits.shape:
+        counts = labels != IGNORED
+        wanted = labels[counts]
+        target = (
+            torch.stack([1 - wanted, wanted], 1) if wanted.is_floating_point() else F.one_hot(wanted, logits.shape[1])
+        )
+        parts = (logits.softmax(-1) - target).norm(dim=-1)
+        owners = counts.nonzero()[:, 0]
+        sums = parts.new_zeros(len(labels)).index_add_(0, owners, parts)
+        return sums / counts.sum(1).clamp(min=1)
+    target = labels if labels.ndim == 2 else F.one_hot(labels, logits.shape[-1])
+    return (logits.softmax(-1) - target).norm(dim=-1)
 
 
 class DataImportance(SupernetCallback):
     r"""Draw the images of each epoch with replacement, by the size of their gradients in the epoch before.
 
     An image's score is :math:`\lVert \mathrm{softmax}(z) - \mathrm{onehot}(y) \rVert_2`, the gradient at the logits of
-    the step's first subnet, averaged over its occurrences. Then :math:`P = \tau d / \sum d + (1 - \tau) / N`, with
+    the step's first subnet, averaged over its occurrences (and, of a text, over its tokens; of several labels, over
+    them). Then :math:`P = \tau d / \sum d + (1 - \tau) / N`, with
     :math:`\tau` growing from 0 by epoch / epochs. Images that an epoch left out score 0.
 
     Args:
@@ -45,9 +68,7 @@ class DataImportance(SupernetCallback):
     ) -> None:
         """Score the images of this batch, of all processes."""
         data = self.data_of(trainer)
-        logits, labels = full_precision(outputs["logits"]), batch[1]
-        target = labels if labels.ndim == 2 else F.one_hot(labels, logits.shape[-1])
-        scores = (logits.softmax(-1) - target).norm(dim=-1)
+        scores = gradient_sizes(full_precision(outputs["logits"]), batch[1])
         indices = torch.tensor(data.order.batch(trainer.current_epoch, batch_idx), device=scores.device)
         gathered: Any = pl_module.all_gather({"scores": scores, "indices": indices})
         scores, indices = gathered["scores"].flatten().to("cpu", self.sums.dtype), gathered["indices"].flatten().cpu()

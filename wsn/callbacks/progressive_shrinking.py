@@ -13,6 +13,7 @@ from wsn.importance import ChannelScore
 from wsn.importance.named import named_score
 from wsn.module import SupernetModule
 from wsn.schedule import Phase, phase_at
+from wsn.space.kinds import KINDS
 
 SCORED_BATCHES = 8  # held-out batches that tell channels' importance
 
@@ -66,6 +67,10 @@ class ProgressiveShrinking(SupernetCallback):
                 optimizer.state.clear()
         module.sampler.enter(phase)
         self.entered = index
+        if index == 0:
+            for absent in module.method.left_out:
+                names = " or ".join(KINDS[str(absent.shrinks)])
+                rank_zero_info(f"Without phase {absent.name}: there is no choice of {names} in this space")
         rank_zero_info(
             f"Phase {index + 1}/{len(module.method.phases)} {phase.name}: {phase.length} epochs, "
             f"{listed(module.sampler.roles)} in a step, out of {module.sampler.space.size():.3g} subnets"

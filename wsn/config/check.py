@@ -1,5 +1,6 @@
 """Checks of a training configuration that need no heavy import."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,9 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from wsn.errors import WsnError, listed
+from wsn.schedule import phases_of
 from wsn.space import Dimension
+from wsn.space.kinds import KINDS
 
 DIMENSIONS = {
     "depth", "width", "kernel", "expand", "resolution", "embed_dim", "heads", "mlp_ratio", "ffn", "patch_size",
@@ -28,6 +31,7 @@ def check(cfg: DictConfig) -> None:
     _check_data_root(cfg)
     choices = check_space(cfg.backbone)
     _check_dimensions(cfg, choices)
+    phases_of(OmegaConf.to_container(cfg.method.phases))  # type: ignore[arg-type]
     for name, phase in cfg.method.phases.items():
         if phase is not None:
             _check_phase(name, phase, choices)
@@ -88,13 +92,19 @@ def check_space(backbone: Mapping[str, Any]) -> dict[str, set]:
 
 
 def _check_dimensions(cfg: DictConfig, choices: Mapping[str, set]) -> None:
-    """Check that phases restrict dimensions that there are, where wsn's own backbone and method say which."""
+    """Check that phases and followers name dimensions that there are, where wsn's own backbone and method say which."""
     plain = cfg.method.get("_target_") == "wsn.methods.base.Method"  # others may change the space
     if not plain or not str(cfg.backbone.get("_target_")).startswith("wsn.backbones."):
         return
+    for follower, leader in (cfg.method.get("follow") or {}).items():
+        if leader in KINDS and not any(name in cfg.backbone for name in KINDS[leader]):
+            raise WsnError(
+                f"method={cfg.method.name}: {follower} follow {leader}, and this backbone has no "
+                f"{KINDS[leader][0]}; it has {listed(choices)}. Take another backbone, or another method"
+            )
     for name, phase in cfg.method.phases.items():
         wanted = phase.choices if phase is not None else {}
-        unknown = [d for d, values in wanted.items() if values is not None and d not in cfg.backbone]
+        unknown = [d for d, values in wanted.items() if values is not None and d not in cfg.backbone and d not in KINDS]
         if unknown:
             raise WsnError(
                 f"method.phases.{name}.choices restricts {unknown[0]!r}, which this backbone does not have; it has "
@@ -105,6 +115,11 @@ def _check_dimensions(cfg: DictConfig, choices: Mapping[str, set]) -> None:
 def _check_phase(phase: str, values: Mapping[str, Any], choices: Mapping[str, set]) -> None:
     """Check a phase by what the config knows of the space; what it does not know, the space itself judges later."""
     for name, wanted in values["choices"].items():
+        if wanted is not None and name in KINDS and not re.fullmatch(r"top[1-9]\d*", str(wanted)):
+            raise WsnError(
+                f"method.phases.{phase}.choices.{name}: of a kind of dimensions, choices are top1, top2 ... Received "
+                f"{wanted!r}; name one dimension to say its values: {listed(KINDS[name])}"
+            )
         if wanted is None or not choices.get(name):
             continue
         if isinstance(wanted, str):  # top1, top2 ...

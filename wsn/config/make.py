@@ -56,8 +56,8 @@ register_schema()
 
 
 def build_group(node: Any) -> Any:
-    """Make the object of a config group, whose ``name`` and ``inputs`` are the config's and not the constructor's."""
-    return build({key: value for key, value in node.items() if key not in ("name", "inputs")})
+    """Make the object of a config group, whose name, inputs and hints are the config's and not the constructor's."""
+    return build({key: value for key, value in node.items() if key not in ("name", "inputs", "hints")})
 
 
 def build_data(node: Any) -> Any:

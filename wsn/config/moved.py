@@ -81,7 +81,7 @@ def rename_arguments(arguments: Sequence[str], recipe: Callable[[list[str]], Rec
             result.append(f"{key.replace('callbacks.', 'method.callbacks.', 1)}{sign}{value}")
         elif sign and bare in KEYS:
             added = "++" if key.startswith("+") else ""  # which may be there today
-            result.append(f"{added}{KEYS[bare]}={value}")
+            result.append(_open(f"{added}{KEYS[bare]}={value}"))
         elif phase and (phase[2].isdigit() or phase[3] == ".lr"):
             known = recipe(others) if known is None else known
             result.append(_open(_of_phase(key, phase, value, known)))
@@ -91,8 +91,8 @@ def rename_arguments(arguments: Sequence[str], recipe: Callable[[list[str]], Rec
 
 
 def _open(argument: str) -> str:
-    """Let an override of a phase's choices name a dimension that the recipe does not restrict."""
-    return f"++{argument}" if re.match(r"method\.phases\.[^.=]+\.choices[.=]", argument) else argument
+    """Let an override of a phase's choices, or of what follows what, name a dimension that the recipe does not."""
+    return f"++{argument}" if re.match(r"method\.(phases\.[^.=]+\.choices|follow)[.=]", argument) else argument
 
 
 def _of_phase(key: str, found: re.Match[str], value: str, recipe: Recipe) -> str:

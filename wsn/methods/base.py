@@ -12,8 +12,9 @@ from wsn.errors import WsnError, listed
 from wsn.evaluation.task import Task, task_of
 from wsn.losses import label_loss, soft_cross_entropy
 from wsn.samplers.base import Draw
-from wsn.schedule import Phase, RoleLoss, phases_of
+from wsn.schedule import Phase, RoleLoss, phases_for, phases_of
 from wsn.space import SearchSpace, Subnet
+from wsn.space.kinds import leaders_by_name
 from wsn.supernet import Supernet, set_dropout
 
 Batch = tuple[Tensor, Tensor]
@@ -42,7 +43,7 @@ class Method:
             it), ``mean`` divides by their number.
         label_smoothing: of the label loss.
         distillation: loss of (student logits, teacher logits), each (B, K).
-        follow: dimension → the dimension that it follows, see :meth:`wsn.space.SearchSpace.follow`.
+        follow: dimension → the dimension that it follows, see :meth:`wsn.space.SearchSpace.follow`; or kind → kind.
         teacher_mode: ``train`` or ``eval``: how the external teacher runs. The released OFA code runs it in
             training mode, so with the batch's own BN statistics.
         init: called with the supernet once, before training from scratch.
@@ -70,6 +71,8 @@ class Method:
             raise WsnError(f"Method {name!r} has no phases; give at least one under method.phases")
         _one_of("method.aggregation", aggregation, ("sum", "mean"))
         _one_of("method.teacher_mode", teacher_mode, ("train", "eval"))
+        self.left_out: list[Phase] = []
+        """Phases that the space of the network has nothing for."""
         self.name = name
         self.losses = {
             role: loss if isinstance(loss, RoleLoss) else RoleLoss(**loss)
@@ -103,11 +106,18 @@ class Method:
             space: of a run, which :meth:`begin` may have changed; None: as :meth:`space` has it.
         """
         net.space = self.space(net) if space is None else space
+        self.phases, self.left_out = phases_for(self.phases, net.space)
+        for phase in self.phases:
+            if phase.order_channels and not net.sorts_channels:
+                raise WsnError(
+                    f"method={self.name} sorts channels before its phase {phase.name!r}, and this backbone cannot: its "
+                    f"layers share them. Set method.phases.{phase.name}.order_channels=false, or take another backbone"
+                )
         return self.wrap(net)
 
     def space(self, net: Supernet) -> SearchSpace:
         """Return the space that is trained, of a backbone's own."""
-        return net.space.follow(**self.follow)
+        return net.space.follow(**leaders_by_name(net.space, self.follow))
 
     def wrap(self, net: Supernet) -> Supernet:
         """Return a network with what the method adds, by shapes alone: weight providers, a router."""

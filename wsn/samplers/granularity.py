@@ -3,9 +3,12 @@
 from random import Random
 from typing import Any
 
-from wsn.errors import WsnError
+from wsn.errors import WsnError, listed
 from wsn.samplers.base import Draw, Sampler, SubnetScore
 from wsn.space import SearchSpace, Subnet
+
+FFNS = ("ffn", "mlp_ratio", "expand")
+"""The dimension of a block's middle layer, in language models, vision transformers and CNNs."""
 
 
 class GranularitySampler(Sampler):
@@ -16,20 +19,25 @@ class GranularitySampler(Sampler):
     Args:
         *args: as for :class:`Sampler`; the one role is given to all.
         sampling: ``one_uniform`` as the paper describes, or ``all`` as the released OLMo code does.
-        dimension: which one has the granularities.
+        dimension: which one has the granularities; None: that of the FFNs, see :data:`FFNS`.
         **kwargs: as for :class:`Sampler`.
 
     Source: MatFormer, Kudugunta et al. 2023, arXiv:2310.07707, §3.2; released code MatFormer-OLMo (``train.py``).
     """
 
-    def __init__(self, *args: Any, sampling: str = "one_uniform", dimension: str = "ffn", **kwargs: Any):
+    def __init__(self, *args: Any, sampling: str = "one_uniform", dimension: str | None = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
         if sampling not in ("one_uniform", "all"):
             raise WsnError(f"sampler.sampling must be one_uniform or all. Received {sampling!r}")
-        if dimension not in self.full_space.dimensions:
-            raise WsnError(f"sampler.dimension: this space has no {dimension!r}; it has:\n{self.full_space.describe()}")
+        names = [dimension] if dimension else FFNS
+        found = [name for name in names if name in self.full_space.dimensions]
+        if not found:
+            raise WsnError(
+                f"sampler.dimension: this space has no {' or '.join(names)}; it has "
+                f"{listed(self.full_space.dimensions)}. Set sampler.dimension to the one that has the granularities"
+            )
         self.sampling = sampling
-        self.dimension = dimension
+        self.dimension = found[0]
 
     def granularities(self, space: SearchSpace) -> list[Subnet]:
         """Return the subnets of all granularities, the largest first."""

@@ -34,6 +34,11 @@ class PathImportanceSampler(Sampler):
         super().__init__(*args, **kwargs)
         if not 0 <= tau <= 1:
             raise WsnError(f"sampler.tau must be from 0 to 1. Received {tau}")
+        if not self.full_space.stages:
+            raise WsnError(
+                "sampler=path_importance scores the choices of a network's blocks, and here a choice is the whole "
+                "network's. Set sampler=uniform, or take another backbone"
+            )
         self.tau = tau
         self.net: Supernet | None = None
         self.epoch = -1

@@ -220,6 +220,9 @@ class SearchSpace:
     def follow(self, **leaders: str) -> "SearchSpace":
         """Return the sub-space in which dimensions follow others: the i-th choice goes with the leader's i-th.
 
+        Where one has more choices than the other, the ranks are spread evenly: the smallest goes with the smallest, the
+        largest with the largest.
+
         CompOFA's heuristic is ``space.follow(expand="depth")``: deep stages are wide, shallow ones narrow, 3⁵ = 243
         combinations where all of them are 2·10¹⁰ (Sahni et al. 2021, arXiv:2104.12642, §3).
 
@@ -228,7 +231,7 @@ class SearchSpace:
                 of the whole network.
 
         Raises:
-            WsnError: an unknown dimension, or a different number of choices.
+            WsnError: an unknown dimension, or scopes that cannot follow.
 
         >>> depth, expand = Dimension("depth", [1, 2], 1, "stage"), Dimension("expand", [3, 6], 2, "block")
         >>> space = SearchSpace([depth, expand], stages=[2]).follow(expand="depth")
@@ -316,20 +319,15 @@ class SearchSpace:
 
     def _table(self, follower: Dimension, leader: Dimension) -> "Follow":
         if leader.scope == follower.scope:
-            at = list(range(len(follower)))
+            last = len(leader) - 1  # a stem, or a head, goes with the stage beside it
+            at = [min(max(p - follower.offset + leader.offset, 0), last) for p in range(len(follower))]
         elif leader.scope == "network":
             at = [0] * len(follower)
         elif leader.scope == "stage" and follower.scope == "block":
             at = [leader.offset + stage for stage, blocks in enumerate(self.stages) for _ in range(blocks)]
         else:
             raise WsnError(f"{follower.name}, one for each {follower.scope}, cannot follow {leader.name}")
-        for position, choices in enumerate(follower.choices):
-            if len(choices) != len(leader.choices[at[position]]):
-                raise WsnError(
-                    f"{follower.name} can follow {leader.name} only with as many choices. Received "
-                    f"{listed(choices)} and {listed(leader.choices[at[position]])}"
-                )
-        maps = tuple(dict(zip(leader.choices[p], c)) for p, c in zip(at, follower.choices))
+        maps = tuple(_by_rank(leader.choices[p], choices) for p, choices in zip(at, follower.choices))
         return Follow(leader.name, tuple(at), maps)
 
     def canonical(self, full: Mapping[str, Sequence[Any]], follow: bool = True) -> Subnet:
@@ -391,6 +389,11 @@ class SearchSpace:
                 raise WsnError(
                     f"{n}: received {value!r}{at}; allowed are {listed(choices)}. This space has:\n{self.describe()}"
                 )
+
+
+def _by_rank(leader: Sequence[Choice], follower: Sequence[Choice]) -> dict[Choice, Choice]:
+    last = len(follower) - 1
+    return {c: follower[last - (len(leader) - 1 - i) * last // max(len(leader) - 1, 1)] for i, c in enumerate(leader)}
 
 
 def _draw(choices: tuple[Choice, ...], rng: Random, size_bias: float | None) -> Choice:

@@ -42,6 +42,9 @@ class Supernet(nn.Module):
     inputs = "images"
     """Kind of the network's inputs: ``images`` (B, C, H, W) or ``text``, tokens (B, T)."""
 
+    sorts_channels = True
+    """Whether :meth:`order_channels` can sort the channels of this backbone."""
+
     def __init__(self, model: nn.Module, space: SearchSpace, in_chans: int, elastic: Sequence[str]):
         super().__init__()
         self.model: Any = model  # nn.Module types every attribute as Tensor | Module
@@ -261,7 +264,12 @@ class Supernet(nn.Module):
 
         Returns:
             the permutations, for :meth:`permute_channels` of another copy of the weights (an average, say).
+
+        Raises:
+            WsnError: a backbone that cannot, see :attr:`sorts_channels`.
         """
+        if not self.sorts_channels:
+            raise WsnError("The layers of this backbone share their channels, which cannot be sorted")
         score = score or magnitude(self.model)
         order = self.channel_order(score if isinstance(score, ChannelScore) else ChannelScore(score), keep)
         self.permute_channels(order)
