@@ -98,6 +98,7 @@ BASES = {  # key → what else it needs
 NAMES = {"method.name": "other", "data.name": "other", "backbone.name": "other", "tags": ["x"]}  # folder and label
 LOADER = {"data.eval_batch_size": 20, "data.num_workers": 1}  # of the same images
 HELD_BY = {  # key → the test that holds it
+    "method.phases.*.shrinks": "test_progressive_shrinking_leaves_out_what_a_space_lacks",
     "budget_gmacs": "test_a_budget_is_kept",
     "channels_last": "test_channels_last_is_the_memory_format",
     "evaluation.table": "test_subnets_of_a_table_are_candidates",

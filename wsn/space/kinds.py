@@ -18,15 +18,20 @@ KINDS = {
 """Kind → the names of its dimensions, in the order in which progressive shrinking frees the kinds."""
 
 
-def of_kind(space: SearchSpace, kind: str) -> list[str]:
+def of_kind(space: SearchSpace, kind: str, followers: bool = False) -> list[str]:
     """Return the dimensions of a kind that have a choice; those that follow others have none of their own.
+
+    Args:
+        space: the space.
+        kind: of :data:`KINDS`.
+        followers: whether those count too.
 
     >>> from wsn.space import Dimension
     >>> of_kind(SearchSpace([Dimension("heads", [2, 4]), Dimension("embed_dim", [64])]), "widths")
     ['heads']
     """
-    elastic = [n for n, d in space.dimensions.items() if n not in space.followers and max(map(len, d.choices)) > 1]
-    return [name for name in KINDS[kind] if name in elastic]
+    elastic = [n for n, d in space.dimensions.items() if max(map(len, d.choices)) > 1]
+    return [n for n in KINDS[kind] if n in elastic and (followers or n not in space.followers)]
 
 
 def choices_by_name(space: SearchSpace, choices: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,7 +44,7 @@ def choices_by_name(space: SearchSpace, choices: Mapping[str, Any]) -> dict[str,
     """
     found: dict[str, Any] = {}
     for kind in KINDS.keys() & choices.keys():
-        found.update(dict.fromkeys(of_kind(space, kind), choices[kind]))
+        found.update(dict.fromkeys(of_kind(space, kind, followers=True), choices[kind]))
     return {**found, **{name: wanted for name, wanted in choices.items() if name not in KINDS}}
 
 
