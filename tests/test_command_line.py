@@ -105,7 +105,7 @@ def test_help_and_mistakes_need_no_torch():
         (["latency-table", "run=outputs/nope"], 1, "does not exist"),
         (["lm-eval", "run=x"], 1, "tasks has no value"),
         (["train", "method=off"], 1, "ofa"),
-        (["train", "optim.lr=-1"], 1, "optim.lr must be a positive number"),
+        (["train", "optim.lr=-1"], 1, "optim.lr must be a number above 0"),
     ]
     done = python("-c", NO_TORCH, json.dumps([arguments for arguments, _, _ in expected]))
     for line, (arguments, code, words) in zip(done.stdout.splitlines(), expected, strict=True):

@@ -125,7 +125,7 @@ def test_mistakes_give_one_clear_error_before_torch_is_loaded(overrides, words):
 @pytest.mark.parametrize(
     ("script", "arguments", "words"),
     [
-        ("train.py", ["optim.lr=-1"], "optim.lr must be a positive number"),
+        ("train.py", ["optim.lr=-1"], "optim.lr must be a number above 0"),
         ("train.py", ["--cfg", "job", "method=ofa", "--package", "optim"], "nesterov"),
         ("evaluate.py", ["run=outputs/nope"], "does not exist"),
         ("search.py", ["run=outputs/nope"], "does not exist"),

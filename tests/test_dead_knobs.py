@@ -346,7 +346,7 @@ def test_another_test_holds_it(key):
 
 
 def test_images_of_other_channels_are_refused(folder):
-    with pytest.raises(RuntimeError, match="to have 3 channels, but got 1"):
+    with pytest.raises(WsnError, match="images of 1 channels.*set data.in_chans=1"):
         observe(changed(base(*OFA), "data.in_chans", 3), folder)
 
 

@@ -182,3 +182,26 @@ def test_a_loss_that_is_not_finite_ends_training_with_one_error():
         net.model.classifier.weight.fill_(float("nan"))
     with pytest.raises(wsn.WsnError, match=r"max.*nan.*optim.lr"):
         fit(make_module(net, in_place()), batches())
+
+
+def test_more_batches_a_step_than_an_epoch_has_are_refused():
+    module = make_module(make_net(), in_place(), accumulate=4)
+    with pytest.raises(wsn.WsnError, match=r"an epoch has 3. Set optim.accumulate=3 or less"):
+        fit(module, batches(3))
+
+
+def test_a_gradient_that_is_not_finite_changes_no_weight():
+    """The loss itself is finite: of a square root at zero, say."""
+
+    class Infinite(Method):
+        def step(self, net, batch, draws):
+            for found in super().step(net, batch, draws):
+                zero = next(net.parameters()).flatten()[0]
+                yield found._replace(loss=found.loss + (zero - zero).sqrt() * (found.role == "min"))
+
+    net = make_net()
+    before = copy.deepcopy(net)
+    method = Infinite("sandwich", {"all": Phase(1, roles=["max", "random", "min"])}, {"default": RoleLoss()})
+    with pytest.raises(wsn.WsnError, match=r"gradient of 1 parameters, e.g. model.* is not finite at step 0"):
+        fit(make_module(net, method), batches(2))
+    assert_same_weights(before, net, rtol=0, atol=0)

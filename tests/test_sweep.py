@@ -67,7 +67,7 @@ def test_a_killed_sweep_goes_on_and_reports_what_fails(swept):
         "method-spos_accumulate--1_seed-1": "failed",
     }
     failed = rows["method-spos_accumulate--1_seed-1"]
-    assert "optim.accumulate must be a positive number. Received -1" in failed["error"]
+    assert "optim.accumulate must be a whole number of at least 1. Received -1" in failed["error"]
     assert "error: method-spos_accumulate--1_seed-1 failed: optim.accumulate" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert "WsnError" in (folder / "method-spos_accumulate--1_seed-1" / "error.txt").read_text()

@@ -90,6 +90,15 @@ class SupernetModule(L.LightningModule):
         if data is not None and hasattr(data, "task"):
             self.method.task = data.task
 
+    def on_train_start(self) -> None:
+        """Check that an epoch has enough batches for a step."""
+        if self.accumulate > self.trainer.num_training_batches:
+            batches = self.trainer.num_training_batches
+            raise WsnError(
+                f"optim.accumulate={self.accumulate} batches make a step, and an epoch has {batches}. Set "
+                f"optim.accumulate={batches} or less, a smaller data.batch_size, or more data.images_per_epoch"
+            )
+
     def on_fit_start(self) -> None:
         """Bring a teacher that was there before training to where the network is."""
         if self.method.teacher is not None:
@@ -152,6 +161,7 @@ class SupernetModule(L.LightningModule):
     def _optimizer_step(self, draws: Sequence[Draw]) -> None:
         optimizer: Any = self.optimizers()
         scheduler: Any = self.lr_schedulers()
+        self._check_gradients()
         self._clip(optimizer)
         self.sampler.on_gradients(draws)
         optimizer.step()
@@ -196,6 +206,20 @@ class SupernetModule(L.LightningModule):
                 f"(epoch {self.current_epoch}). Lower the learning rate (optim.lr=..., method.phases.*.lr), "
                 "lengthen the warm-up, or clip gradients (optim.clip_norm=1.0); the last checkpoint is intact: "
                 "go on from it with resume=<run folder>"
+            )
+
+    def _check_gradients(self) -> None:
+        """Refuse a step that would make weights infinite; under float16 the scaler leaves such steps out."""
+        if self.device.type != "cpu" or getattr(self.trainer.precision_plugin, "scaler", None) is not None:
+            return
+        grads = [p.grad for p in self.supernet.parameters() if p.grad is not None]
+        if grads and not torch.isfinite(torch.nn.utils.get_total_norm(grads)):
+            bad = [n for n, p in self.supernet.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
+            raise WsnError(
+                f"The gradient of {len(bad) or 'all'} parameters, e.g. {(bad or ['?'])[0]}, is not finite at step "
+                f"{self.global_step} (epoch {self.current_epoch}); no weight was changed by it. Look for values that "
+                "are not finite in the data, lower the learning rate (optim.lr=...), or clip gradients "
+                "(optim.clip_norm=1.0)"
             )
 
     def _log_step(self, losses: dict[str, Tensor]) -> None:

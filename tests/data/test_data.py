@@ -228,3 +228,37 @@ def test_errors(folder, tmp_path):
         CIFAR(str(tmp_path / "cifar"), download=False).setup()
     with pytest.raises(WsnError, match="dataset-fashion-mnist"):
         FashionMNIST(str(tmp_path / "fashion"), download=False).setup()
+
+
+class Relabelled(FashionMNISTSmall):
+    """The packaged images with one label changed."""
+
+    split, label = 1, 10
+
+    def arrays(self):
+        found = [part.copy() for part in super().arrays()]
+        found[self.split] = found[self.split].astype(np.int64)
+        found[self.split][7] = self.label
+        return tuple(found)
+
+
+@pytest.mark.parametrize(("split", "name"), [(1, "training"), (3, "test")])
+@pytest.mark.parametrize("label", [10, -1])
+def test_labels_out_of_range_are_found_when_the_data_is_opened(split, name, label):
+    data = Relabelled()
+    data.split, data.label = split, label
+    with pytest.raises(WsnError) as error:
+        data.setup()
+    assert f"1 labels of the {name} set are outside 0 to 9; the first is {label}, of image 7" in str(error.value)
+    assert f"data.num_classes={max(label + 1, 10)}" in str(error.value)
+
+
+def test_more_classes_than_the_config_says_are_found_when_the_data_is_opened():
+    with pytest.raises(WsnError, match="outside 0 to 4.*data.num_classes=10"):
+        small(num_classes=5).setup()
+    small(num_classes=12).setup()
+
+
+def test_images_of_other_channels_are_found_when_the_data_is_opened():
+    with pytest.raises(WsnError, match="images of 1 channels.*set data.in_chans=1"):
+        small(in_chans=3).setup()

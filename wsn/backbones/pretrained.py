@@ -74,9 +74,9 @@ def check_fit(name: str, network: nn.Module, in_chans: int, resolutions: Iterabl
         WsnError: a resolution that it does not take; the text has the smallest that it does.
     """
     for resolution in sorted(resolutions):
-        error = _misfit(network, in_chans, int(resolution))
+        error = misfit(network, in_chans, int(resolution))
         if error is not None:
-            fits = next((r for r in range(4, 513, 4) if r > resolution and not _misfit(network, in_chans, r)), None)
+            fits = next((r for r in range(4, 513, 4) if r > resolution and not misfit(network, in_chans, r)), None)
             raise WsnError(
                 f"{name} does not take images of {resolution} px: {error}. "
                 + (f"The smallest that fit are {fits} px: set backbone.resolution=[{fits}]" if fits else "None fit")
@@ -84,7 +84,7 @@ def check_fit(name: str, network: nn.Module, in_chans: int, resolutions: Iterabl
             )
 
 
-def _misfit(network: nn.Module, in_chans: int, resolution: int) -> str | None:
+def misfit(network: nn.Module, in_chans: int, resolution: int) -> str | None:
     """Return what is wrong with a resolution; None: nothing."""
     state = {n: t.to("meta") for n, t in itertools.chain(network.named_parameters(), network.named_buffers())}
     try:

@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from timm.layers import make_divisible
+from timm.layers import BlurPool2d, make_divisible
 from timm.models._efficientnet_blocks import InvertedResidual
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from wsn.backbones.pretrained import check_fit, create_model
+from wsn.backbones.pretrained import check_fit, create_model, misfit
 from wsn.errors import WsnError
 from wsn.space import Dimension, SearchSpace, Subnet
 from wsn.supernet import BlockChoice, Reads, Supernet
-from wsn.supernet.leaves import Channels, shallow, take_channels
+from wsn.supernet.leaves import Channels, shallow, shallow_tree, take_channels
 
 
 class SlimmableSupernet(Supernet):
@@ -69,6 +69,7 @@ class SlimmableSupernet(Supernet):
         layers = dict(_narrowable(network))
         fixed_widths = {_channels(layers[name])[1] for name in fixed}
         self.keep_in = {first} | {name for name, leaf in layers.items() if _channels(leaf)[0] in fixed_widths}
+        self._check_widths(model)
 
     sorts_channels = False  # they are shared by layers across the whole network
 
@@ -83,7 +84,28 @@ class SlimmableSupernet(Supernet):
 
     def narrow(self, path: str, choice: BlockChoice) -> nn.Module:
         width = choice[0]
-        return self._narrow(self.model, "", lambda channels: make_divisible(width * channels, 8))
+        if width == 1:
+            return shallow_tree(self.model)
+        return self._narrow(self.model, "", lambda channels: min(channels, make_divisible(width * channels, 8)))
+
+    def _check_widths(self, model: str) -> None:
+        """Check by shapes alone that layers which meet keep as many channels, as few networks other than plain ones do.
+
+        Raises:
+            WsnError: a width at which they do not.
+        """
+        for width in self.space.dimensions["width"].choices[0]:
+            resolution = int(self.space.min()["resolution"])
+            try:
+                error = misfit(self.narrow("", (width,)), self.in_chans, resolution)
+            except (RuntimeError, TypeError) as raised:  # of narrowing itself
+                error = str(raised).splitlines()[0]
+            if error is not None:
+                raise WsnError(
+                    f"timm's {model} is no slimmable network: at width {width:g} its layers do not fit together "
+                    f"({error}). Take another backbone.model, e.g. mobilenetv2_100 or resnet18, or backbone=timm_cnn, "
+                    "whose blocks narrow inside"
+                )
 
     def _narrow(self, module: Any, path: str, narrowed: Callable[[int], int]) -> nn.Module:
         if isinstance(module, nn.Conv2d | nn.Linear | _BatchNorm):
@@ -93,6 +115,8 @@ class SlimmableSupernet(Supernet):
                 into_index = None if path in self.keep_in else into
                 return take_channels(module, None if keep_out else out, into_index)
             return take_channels(module, None if keep_out else out)
+        if isinstance(module, BlurPool2d) and module.channels:
+            return _narrow_blur(module, narrowed(module.channels))
         if isinstance(module, InvertedResidual):
             narrowed = _middle(module.conv_pw, narrowed)
         clone = shallow(module)
@@ -105,10 +129,18 @@ class SlimmableSupernet(Supernet):
         return self.narrow("", kept[""])
 
 
+def _narrow_blur(module: Any, channels: int) -> nn.Module:
+    """Return a blur, which is the same for each channel, of the first channels."""
+    clone: Any = shallow(module)
+    clone._buffers["filt"] = module.filt[:channels]
+    clone.channels = channels
+    return clone
+
+
 def _middle(expansion: nn.Conv2d, narrowed: Callable[[int], int]) -> Callable[[int], int]:
     """Return the narrowing inside an inverted residual: its middle is a multiple of its narrow input."""
     full, into = expansion.out_channels, expansion.in_channels
-    middle = make_divisible(narrowed(into) * full / into, 8)
+    middle = min(full, make_divisible(narrowed(into) * full / into, 8))
     return lambda channels: middle if channels == full else narrowed(channels)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from wsn.config.ranges import check_ranges
 from wsn.errors import WsnError, listed
 from wsn.schedule import phases_of
 from wsn.space import Dimension
@@ -28,6 +29,7 @@ def check(cfg: DictConfig) -> None:
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise WsnError(f"{missing[0]} has no value. Pass it on the command line: {missing[0]}=...")
+    check_ranges(cfg)
     _check_data_root(cfg)
     choices = check_space(cfg.backbone)
     _check_dimensions(cfg, choices)
@@ -36,7 +38,6 @@ def check(cfg: DictConfig) -> None:
         if phase is not None:
             _check_phase(name, phase, choices)
     _check_parts(cfg)
-    _positive(cfg, "budget_gmacs", "data.batch_size", "data.eval_batch_size", "optim.lr", "optim.accumulate")
 
 
 def _check_parts(cfg: DictConfig) -> None:
@@ -134,10 +135,3 @@ def _check_phase(phase: str, values: Mapping[str, Any], choices: Mapping[str, se
                 f"have: backbone.{name} is {listed(sorted(choices[name]))}. Make them agree, or write top1, top2 ... "
                 "for the largest choices, whatever they are"
             )
-
-
-def _positive(cfg: DictConfig, *keys: str) -> None:
-    for key in keys:
-        value = OmegaConf.select(cfg, key)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value <= 0):
-            raise WsnError(f"{key} must be a positive number. Received {value!r}; set e.g. {key}=1")

@@ -90,9 +90,12 @@ def rename_arguments(arguments: Sequence[str], recipe: Callable[[list[str]], Rec
     return result
 
 
+_OPEN = re.compile(r"(method\.(phases\.[^.=]+\.choices|follow)|evaluation\.named)[.=]")
+
+
 def _open(argument: str) -> str:
-    """Let an override of a phase's choices, or of what follows what, name a dimension that the recipe does not."""
-    return f"++{argument}" if re.match(r"method\.(phases\.[^.=]+\.choices|follow)[.=]", argument) else argument
+    """Let an override name what the recipe does not: of a phase's choices, of what follows what, of named subnets."""
+    return f"++{argument}" if _OPEN.match(argument) else argument
 
 
 def _of_phase(key: str, found: re.Match[str], value: str, recipe: Recipe) -> str:

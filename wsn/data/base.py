@@ -76,6 +76,9 @@ class DataModule(L.LightningDataModule):
         """Return the metrics of one subnet."""
         raise NotImplementedError
 
+    def check(self, train: Dataset, test: Dataset) -> None:
+        """Look at the data when it is opened; a subclass raises WsnError where networks could not be trained on it."""
+
     collate: Callable[[Any], Any] | None = None
 
     def train_collate(self) -> Callable[[Any], Any] | None:
@@ -89,6 +92,7 @@ class DataModule(L.LightningDataModule):
         if self._train is not None:
             return
         train, plain, self._test = self.datasets()
+        self.check(plain, self._test)
         total = len(plain)  # type: ignore[arg-type]
         if not 0 < self.val_size < total:
             raise WsnError(f"data.val_size must be between 1 and {total - 1}. Received {self.val_size}")
@@ -215,6 +219,43 @@ class ImageDataModule(DataModule):
     def metrics(self) -> SubnetMetrics:
         """Return the metrics of one subnet."""
         return ImageMetrics(self.num_classes)
+
+    def check(self, train: Dataset, test: Dataset) -> None:
+        """Check that images have ``in_chans`` channels and that every label is one of ``num_classes``.
+
+        Labels are looked at where a data set tells them without its images, as ``labels`` or ``targets``; the file of a
+        wrong one where it tells ``samples``, as torchvision's folders do.
+
+        Raises:
+            WsnError: which split and image, and what to set.
+        """
+        for split, dataset in (("training", train), ("test", test)):
+            labels = getattr(dataset, "labels", getattr(dataset, "targets", None))
+            if labels is not None:
+                self._check_labels(split, dataset, torch.as_tensor(labels))
+        first: Any = train[0]
+        channels = first[0].shape[0] if torch.is_tensor(first[0]) and first[0].ndim == 3 else self.in_chans
+        if channels != self.in_chans:
+            raise WsnError(
+                f"data={self.name} has images of {channels} channels. Received data.in_chans={self.in_chans}; set "
+                f"data.in_chans={channels}"
+            )
+
+    def _check_labels(self, split: str, dataset: Any, labels: Tensor) -> None:
+        if labels.ndim == 2 and labels.shape[1] != self.num_classes:
+            raise WsnError(
+                f"data={self.name} has {labels.shape[1]} labels an image. Received data.num_classes={self.num_classes}"
+            )
+        outside = ((labels < 0) | (labels >= self.num_classes)).nonzero() if labels.ndim == 1 else labels.new_empty(0)
+        if len(outside):
+            first = int(outside[0])
+            samples = getattr(dataset, "samples", None)
+            which = samples[first][0] if samples else f"image {first}"
+            raise WsnError(
+                f"data={self.name}: {len(outside)} labels of the {split} set are outside 0 to {self.num_classes - 1}; "
+                f"the first is {labels[first]}, of {which}. Mend the labels, or set data.num_classes="
+                f"{max(int(labels.max()) + 1, 1)}"
+            )
 
     def train_collate(self) -> Callable[[Any], Any] | None:
         """Return the collate function, with mixup where it is on."""
