@@ -3,6 +3,7 @@
 import pytest
 import torch
 from helpers.configs import CONF
+from helpers.nets import randomise
 
 import wsn
 from wsn import WsnError
@@ -38,3 +39,37 @@ def test_images_that_are_too_small_are_one_error(backbone, size, smallest):
 def test_an_option_that_a_model_does_not_have_is_said():
     with pytest.warns(UserWarning, match="keeps its own total stride: output_stride=8"):
         wsn.create_supernet("timm_cnn", model="mobilenetv4_conv_small", num_classes=10, output_stride=8)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "model"),
+    [
+        ("slimmable", "mixnet_s"), ("slimmable", "cspresnet50"), ("slimmable", "rexnet_100"),
+        ("timm_cnn", "efficientnet_b0_gn"), ("timm_cnn", "gc_efficientnetv2_rw_t"), ("timm_cnn", "efficientnet_blur_b0"),
+    ],
+)  # fmt: skip
+def test_networks_that_cannot_be_narrowed_are_refused_in_one_line_when_they_are_made(backbone, model):
+    with torch.device("meta"), pytest.raises(WsnError, match="backbone.model") as error:
+        wsn.create_supernet(backbone, model=model, resolution=224)
+    assert "\n" not in str(error.value)
+
+
+CHANNELS = ["tinynet_a", "densenet121", "repvgg_a0", "inception_v3", "mobilenetv4_conv_blur_medium", "dla34"]
+
+
+@pytest.mark.parametrize(
+    "model", [pytest.param(m, marks=[] if m == "tinynet_a" else pytest.mark.slow) for m in CHANNELS]
+)
+def test_slimmable_networks_of_uneven_channels(model):
+    """The largest is timm's own, and a view is the network that is extracted from it."""
+    torch.manual_seed(0)
+    net = wsn.create_supernet("slimmable", model=model, num_classes=5, width=[0.25, 0.5, 1.0], resolution=[96])
+    randomise(net).eval()
+    x = torch.randn(1, 3, 96, 96)
+    with torch.no_grad():
+        assert torch.equal(net(x), net.model(x))
+        for width in (0.25, 0.5):
+            subnet = net.space.subnet(width=width)
+            plain = net.extract(subnet).eval()
+            assert torch.equal(net.view(subnet)(x), plain(x))
+            assert wsn.cost(net, subnet).params == sum(p.numel() for p in plain.parameters())

@@ -13,6 +13,8 @@ from torch import nn
 from torch.func import functional_call
 
 from wsn.errors import WsnError
+from wsn.space import Subnet
+from wsn.supernet import Supernet
 
 
 def create_model(name: str, pretrained: Any, num_classes: int, in_chans: int, **kwargs: Any) -> Any:
@@ -81,6 +83,26 @@ def check_fit(name: str, network: nn.Module, in_chans: int, resolutions: Iterabl
                 f"{name} does not take images of {resolution} px: {error}. "
                 + (f"The smallest that fit are {fits} px: set backbone.resolution=[{fits}]" if fits else "None fit")
                 + ", or, if the model has it, a smaller total stride: backbone.output_stride=8"
+            )
+
+
+def check_views(name: str, net: Supernet, subnets: Iterable[Subnet], others: str) -> None:
+    """Check by shapes alone that the layers of subnets fit together: of a network that wsn does not know, who knows.
+
+    Raises:
+        WsnError: they do not.
+    """
+    for subnet in subnets:
+        error: str | None
+        try:
+            error = misfit(net.view(subnet), net.in_chans, int(subnet["resolution"]))
+        except (RuntimeError, TypeError, AttributeError) as raised:  # of narrowing itself
+            error = str(raised).splitlines()[0]
+        if error is not None:
+            small = ", ".join(f"{n}={v}" for n, v in subnet.items() if not isinstance(v, tuple))
+            raise WsnError(
+                f"timm's {name} cannot be narrowed so: in the subnet with {small} its layers do not fit together "
+                f"({error}). Take another backbone.model, {others}"
             )
 
 

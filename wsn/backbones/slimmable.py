@@ -13,7 +13,7 @@ from timm.models._efficientnet_blocks import InvertedResidual
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from wsn.backbones.pretrained import check_fit, create_model, misfit
+from wsn.backbones.pretrained import check_fit, check_views, create_model
 from wsn.errors import WsnError
 from wsn.space import Dimension, SearchSpace, Subnet
 from wsn.supernet import BlockChoice, Reads, Supernet
@@ -69,7 +69,11 @@ class SlimmableSupernet(Supernet):
         layers = dict(_narrowable(network))
         fixed_widths = {_channels(layers[name])[1] for name in fixed}
         self.keep_in = {first} | {name for name, leaf in layers.items() if _channels(leaf)[0] in fixed_widths}
-        self._check_widths(model)
+        smallest = int(sizes.choices[0][0])
+        subnets = [space.subnet(width=width, resolution=smallest) for width in widths.choices[0]]
+        check_views(
+            model, self, subnets, "e.g. mobilenetv2_100 or resnet18, or backbone=timm_cnn, which narrows inside blocks"
+        )
 
     sorts_channels = False  # they are shared by layers across the whole network
 
@@ -87,25 +91,6 @@ class SlimmableSupernet(Supernet):
         if width == 1:
             return shallow_tree(self.model)
         return self._narrow(self.model, "", lambda channels: min(channels, make_divisible(width * channels, 8)))
-
-    def _check_widths(self, model: str) -> None:
-        """Check by shapes alone that layers which meet keep as many channels, as few networks other than plain ones do.
-
-        Raises:
-            WsnError: a width at which they do not.
-        """
-        for width in self.space.dimensions["width"].choices[0]:
-            resolution = int(self.space.min()["resolution"])
-            try:
-                error = misfit(self.narrow("", (width,)), self.in_chans, resolution)
-            except (RuntimeError, TypeError) as raised:  # of narrowing itself
-                error = str(raised).splitlines()[0]
-            if error is not None:
-                raise WsnError(
-                    f"timm's {model} is no slimmable network: at width {width:g} its layers do not fit together "
-                    f"({error}). Take another backbone.model, e.g. mobilenetv2_100 or resnet18, or backbone=timm_cnn, "
-                    "whose blocks narrow inside"
-                )
 
     def _narrow(self, module: Any, path: str, narrowed: Callable[[int], int]) -> nn.Module:
         if isinstance(module, nn.Conv2d | nn.Linear | _BatchNorm):

@@ -16,7 +16,7 @@ from timm.models import convnext, regnet, resnet
 from torch import Tensor, nn
 
 from wsn.backbones.inverted_residual import MIDDLE, SQUEEZED, round_to_8
-from wsn.backbones.pretrained import check_fit, create_model
+from wsn.backbones.pretrained import check_fit, check_views, create_model
 from wsn.errors import WsnError
 from wsn.space import Dimension, SearchSpace, Subnet
 from wsn.supernet import BlockChoice, Reads, Supernet
@@ -154,8 +154,9 @@ class TimmCNNSupernet(Supernet):
         check_fit(model, network, in_chans, sizes.choices[0])
         super().__init__(network, SearchSpace([depths, expands, sizes], counts), in_chans, elastic)
         blocks = ((path, network.get_submodule(path)) for path in elastic)
-        self._full = {path: _kind(block).couplings(block) for path, block in blocks}
+        self._full = {path: _couplings(block) for path, block in blocks}
         self._shapes: dict[int, dict[str, tuple[torch.Size, torch.Size]]] = {}
+        check_views(model, self, [self.space.min()], "e.g. efficientnet_lite0, regnety_002 or resnet18")
 
     def reads(self, path: str) -> Reads:
         return [("expand", self.paths.index(path))] if path else []
@@ -229,7 +230,17 @@ def _expand(network: nn.Module, paths: list[str], expand: Any) -> list[Any]:
     if any(not isinstance(choice, int | float) for choice in single):
         return single
     blocks = (network.get_submodule(path) for path in paths)
-    return [single if _kind(block).couplings(block) else [1.0] for block in blocks]
+    return [single if _couplings(block) else [1.0] for block in blocks]
+
+
+def _couplings(block: nn.Module) -> dict[Coupling, int]:
+    try:
+        return _kind(block).couplings(block)
+    except AttributeError as error:
+        raise WsnError(
+            f"A block of this model is a {type(block).__name__} unlike the usual ones ({error}), which wsn does not "
+            "narrow. Take another backbone.model, e.g. efficientnet_lite0"
+        ) from error
 
 
 def _least_depth(network: nn.Module, paths: list[str]) -> int:
