@@ -45,7 +45,8 @@ def test_an_option_that_a_model_does_not_have_is_said():
     ("backbone", "model"),
     [
         ("slimmable", "mixnet_s"), ("slimmable", "cspresnet50"), ("slimmable", "rexnet_100"),
-        ("timm_cnn", "efficientnet_b0_gn"), ("timm_cnn", "gc_efficientnetv2_rw_t"), ("timm_cnn", "efficientnet_blur_b0"),
+        ("timm_cnn", "efficientnet_b0_gn"), ("timm_cnn", "gc_efficientnetv2_rw_t"),
+        ("timm_cnn", "efficientnet_blur_b0"),
     ],
 )  # fmt: skip
 def test_networks_that_cannot_be_narrowed_are_refused_in_one_line_when_they_are_made(backbone, model):

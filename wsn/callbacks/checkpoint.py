@@ -4,6 +4,7 @@ import os
 import pickle
 import shutil
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -124,12 +125,15 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
 
     Raises:
-        WsnError: it is missing, truncated or not a checkpoint of wsn.
+        WsnError: it is missing, truncated, not as it was written, or not a checkpoint of wsn.
     """
     path = Path(path)
     if not path.is_file():
         raise WsnError(f"There is no checkpoint {path}; the run ended before its first one. Start it again")
     try:
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():  # by the checksum of each entry, which torch itself does not look at
+                raise zipfile.BadZipFile(damaged)
         _allow_quantised(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (
@@ -138,6 +142,11 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         OSError,
         ValueError,
         KeyError,
+        IndexError,
+        NotImplementedError,
+        AttributeError,
+        TypeError,
+        zlib.error,
         pickle.UnpicklingError,
         zipfile.BadZipFile,
     ) as e:

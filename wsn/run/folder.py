@@ -1,5 +1,9 @@
 """Run folders: the resolved config, checkpoints and results of one run."""
 
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +11,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from wsn.config.moved import check_format, migrate, stamp
 from wsn.errors import WsnError, listed
 from wsn.evaluation.quality import read_quality
-from wsn.files import write_atomically
+from wsn.files import locked, write_atomically
 from wsn.space import SearchSpace
 
 CONFIG, SPACE = "config.yaml", "space.json"
@@ -70,17 +76,21 @@ def read_config(folder: str | Path) -> DictConfig:
     """Read the config of a run folder; its paths are those of where the folder is now.
 
     Raises:
-        WsnError: the folder does not exist, or holds no run.
+        WsnError: the folder does not exist, or holds no run, or its config is damaged.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise WsnError(f"The run folder {folder} does not exist. Pass one that wsn train printed, outputs/train/...")
+    path = folder / CONFIG
     try:
-        cfg = OmegaConf.load(folder / CONFIG)
+        cfg = OmegaConf.load(path)
     except FileNotFoundError:
         raise WsnError(f"{folder} is not a run folder: it has no {CONFIG}") from None
-    assert isinstance(cfg, DictConfig)
-    check_format(cfg, folder / CONFIG)
+    except (YAMLError, OmegaConfBaseException, OSError, ValueError) as error:  # ValueError: no text in UTF-8
+        raise WsnError(f"{path} is damaged: {' '.join(str(error).split())[:200]}. Restore it from a copy") from error
+    if not isinstance(cfg, DictConfig) or not {"method", "backbone", "paths"} <= cfg.keys():
+        raise WsnError(f"{path} is damaged: it is not the config of a run. Restore it from a copy")
+    check_format(cfg, path)
     cfg = migrate(cfg)
     read_quality(folder)
     old = OmegaConf.select(cfg, "paths.run_dir")
@@ -98,6 +108,40 @@ def save_config(cfg: DictConfig, space: SearchSpace, folder: Path) -> None:
     except OSError as error:
         raise WsnError(
             f"Cannot write the run folder {folder}: {error.strerror}. Choose another with paths.output_dir=/path"
+        ) from error
+
+
+@contextmanager
+def hold(folder: Path, doing: str) -> Iterator[None]:
+    """Hold a folder for what writes into it; of several processes of one training the first one does.
+
+    Args:
+        folder: of a run, or of a search; made where it is missing.
+        doing: ``training`` ..., in the name of the lock file and in the error.
+
+    Raises:
+        WsnError: another process holds it, which is named; or the folder cannot be written.
+    """
+    if getattr(rank_zero_only, "rank", 0):
+        yield
+        return
+    who = folder / f".{doing}.by"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder / f".{doing}.lock") as ours:
+            if not ours:
+                holder = who.read_text("utf-8") if who.exists() else "another process"
+                raise WsnError(
+                    f"{folder} is in use: {holder} is {doing} there. Wait until it ends, or stop it; a new run has "
+                    "a folder of its own"
+                )
+            write_atomically(who, f"process {os.getpid()} of {socket.gethostname()}")
+            yield
+    except OSError as error:
+        if error.filename is None or Path(error.filename).parent != folder:
+            raise
+        raise WsnError(
+            f"Cannot write the folder {folder}: {error.strerror}. Choose another with paths.output_dir=/path"
         ) from error
 
 

@@ -21,7 +21,7 @@ from wsn.logging.plots import MACS, Axis, plot_front
 from wsn.logging.progress import progress_bar
 from wsn.logging.results import print_results
 from wsn.run.evaluator import Evaluator, Workers
-from wsn.run.folder import CONFIG
+from wsn.run.folder import CONFIG, hold
 from wsn.run.run import Run, run_of
 from wsn.search.constraint import Constraint
 from wsn.search.problem import Problem, Row, Spent, check_objectives
@@ -50,6 +50,11 @@ def search_run(cfg: DictConfig, run: Run | None = None) -> Front:
     """
     quiet()
     folder = search_folder(cfg)
+    with hold(folder, "searching"):
+        return _search(cfg, run, folder)
+
+
+def _search(cfg: DictConfig, run: Run | None, folder: Path) -> Front:
     evaluator = Evaluator(run or run_of(cfg), cfg.split, cfg.calibrate, cfg.group)
     costs = {name: build(node) for name, node in cfg.cost.items()}
     rows = RowFile(folder / "evaluations.csv")
@@ -65,7 +70,6 @@ def search_run(cfg: DictConfig, run: Run | None = None) -> Front:
         known,
     )
     check_objectives(problem, [*evaluator.metric_names, *(rows.rows[0] if rows.rows else ())])
-    folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(cfg, folder / CONFIG)
     strategy = build_group(cfg.search)
     try:

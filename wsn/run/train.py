@@ -21,7 +21,7 @@ from wsn.module import SupernetModule
 from wsn.run.budget import images_for
 from wsn.run.devices import own_gpu
 from wsn.run.finetune import load_start
-from wsn.run.folder import begin_run, checkpoint_of, read_space, save_config
+from wsn.run.folder import begin_run, checkpoint_of, hold, read_space, save_config
 from wsn.schedule import total_epochs
 
 
@@ -35,6 +35,11 @@ def train(cfg: DictConfig) -> dict[str, float]:
         WsnError: what a user can mend; see the message.
     """
     cfg, folder = begin_run(cfg)
+    with hold(folder, "training"):
+        return _train(cfg, folder)
+
+
+def _train(cfg: DictConfig, folder: Path) -> dict[str, float]:
     checkpoint, batches = _checkpoint(cfg)
     quiet()
     torch.set_float32_matmul_precision("high")
