@@ -1,5 +1,6 @@
 """Damaged and shared run folders: one error that names the file or the process, and nothing read wrong in silence."""
 
+import json
 import random
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import torch
 from wsn import WsnError
 from wsn.callbacks.checkpoint import load_checkpoint
 from wsn.run.folder import hold, read_config
+from wsn.search.store import RowFile
 
 GOOD = "method: {name: ofa}\nbackbone: {name: mobilenet}\npaths: {run_dir: x}\n"
 
@@ -105,3 +107,57 @@ def test_a_second_process_is_told_who_holds_the_folder(tmp_path):
         except WsnError:
             time.sleep(0.05)
     pytest.fail("the lock outlived its process")
+
+
+ROWS = [{"id": f"{i:x}", "arch": json.dumps({"depth": [1, i]}), "macs": 100 + i, "acc": i / 8} for i in range(6)]
+
+
+def lines_of(path):
+    return path.read_bytes().splitlines(keepends=True)
+
+
+def damage(kind, lines):
+    """Return the lines of a table with one kind of damage, and how many of its rows are lost."""
+    middle = lines[3]
+    return {
+        "half a row": ([*lines[:3], middle[: len(middle) // 2], b"\n", *lines[4:]], 1),
+        "half a row at the end": ([*lines[:-1], lines[-1][:10]], 1),
+        "NUL bytes": ([*lines[:3], b"\0\0\0\n", *lines[3:]], 0),
+        "NUL bytes in a row": ([*lines[:3], middle[:5] + b"\0" + middle[5:], *lines[4:]], 1),
+        "a second header": ([*lines[:3], lines[0], *lines[3:]], 0),
+        "an unclosed quote": ([*lines[:3], b'"' + middle, *lines[4:]], 1),
+        "more columns": ([*lines[:3], middle.rstrip() + b",1,2\n", *lines[4:]], 1),
+        "text for a number": ([*lines[:3], middle.replace(b"102", b"many"), *lines[4:]], 1),
+        "binary": ([*lines[:3], bytes(range(128, 200)) + b"\n", *lines[3:]], 0),
+        "an empty line": ([*lines[:3], b"\n", *lines[3:]], 0),
+        "no subnet": ([*lines[:3], middle.replace(b"depth", b'de"th'), *lines[4:]], 1),
+        "the header": ([b"\xff\xfe" + lines[0], *lines[1:]], 6),
+        "nothing left": ([], 6),
+    }[kind]
+
+
+DAMAGES = [
+    "half a row", "half a row at the end", "NUL bytes", "NUL bytes in a row", "a second header", "an unclosed quote",
+    "more columns", "text for a number", "binary", "an empty line", "no subnet", "the header", "nothing left",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_damaged_rows_are_set_aside_and_said_and_the_others_kept(kind, tmp_path, capsys):
+    path = tmp_path / "evaluations.csv"
+    table = RowFile(path)
+    for row in ROWS:
+        table.append(row)
+    lines = lines_of(path)
+    damaged, lost = damage(kind, lines)
+    path.write_bytes(b"".join(damaged))
+    again = RowFile(path)
+    assert len(again.rows) == len(ROWS) - lost
+    assert all(row in ROWS for row in again.rows)
+    if kind != "nothing left":
+        assert "set aside in evaluations.damaged" in capsys.readouterr().err
+        kept = path.read_bytes() if path.exists() else b""
+        assert sorted(kept + (tmp_path / "evaluations.damaged").read_bytes()) == sorted(b"".join(damaged))
+    again.append(ROWS[0])
+    assert RowFile(path).rows == [*again.rows]
+    assert not capsys.readouterr().err

@@ -15,6 +15,10 @@ Row = dict[str, Any]
 """A record, as tables of subnets have them."""
 
 
+TEXTS = ("id", "arch", "kind", "phase", "split", "job", "label")
+"""Columns of text in tables of records."""
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Give the path of a file to write beside ``path``, and move it there; where writing fails, it is removed."""
@@ -65,15 +69,15 @@ def read_csv(path: str | Path) -> list[Row]:
     """
     try:
         with open(path, encoding="utf-8", newline="") as file:
-            return [{key: _value(key, text) for key, text in row.items()} for row in csv.DictReader(file)]
+            return [{key: value_of(key, text) for key, text in row.items()} for row in csv.DictReader(file)]
     except OSError as error:
         raise WsnError(f"Cannot read {path}: {error.strerror}") from error
 
 
-def _value(key: str, text: str) -> Any:
+def value_of(key: str, text: str) -> Any:
     if text == "":
         return None
-    if key in ("id", "arch", "kind", "phase", "split", "job", "label"):
+    if key in TEXTS:
         return text
     if text in ("True", "False"):
         return text == "True"

@@ -1,6 +1,7 @@
 """Reading run folders: what counts as a run, what is left out and why, how runs are named."""
 
 import json
+import re
 
 import pytest
 import yaml
@@ -166,3 +167,46 @@ def test_configs_of_other_machines_do_not_matter(tmp_path):
     make(tmp_path / "b", seed=1)
     comparison = Comparison(*find_runs([tmp_path]))
     assert [key for key, _ in differences({"a": [comparison.runs[0]], "b": [comparison.runs[1]]})] == ["seed"]
+
+
+def edit(path, change):
+    path.write_bytes(change(path.read_bytes()) if path.exists() else change(b""))
+
+
+FAULTS = {
+    "NUL bytes in subnets.csv": ("subnets.csv", lambda text: text[:200] + b"\0" * 40 + text[200:]),
+    "binary subnets.csv": ("subnets.csv", lambda text: bytes(range(256)) * 4),
+    "text where MACs belong": (
+        "subnets.csv",
+        lambda text: re.sub(rb",test,all,9,900,\d+,", b",test,all,9,900,many,", text),
+    ),
+    "text where accuracy belongs": ("subnets.csv", lambda text: text.replace(b"0.7", b"good")),
+    "cut subnets.csv": ("subnets.csv", lambda text: text[: len(text) // 3]),
+    "a seed that is text": ("config.yaml", lambda text: re.sub(rb"seed: \d+", b"seed: abc", text)),
+    "binary config.yaml": ("config.yaml", lambda text: bytes(range(256))),
+    "a list as config.yaml": ("config.yaml", lambda text: b"- 1\n- 2\n"),
+    "a tag in config.yaml": ("config.yaml", lambda text: b"a: !!python/object:os.system {}\n" + text),
+    "a number as job.json": ("job.json", lambda text: b"3"),
+    "binary job.json": ("job.json", lambda text: bytes(range(256))),
+    "text for seconds": ("job.json", lambda text: b'{"status": "done", "seconds": "long"}'),
+    "a status that is a list": ("job.json", lambda text: b'{"status": [1]}'),
+    "text in metrics.csv": ("metrics.csv", lambda text: b"step,train/gmacs_spent\n1,much\n"),
+    "NUL bytes in metrics.csv": ("metrics.csv", lambda text: b"\0" * 100 + text),
+    "half an evaluation": ("search/first/evaluations.csv", lambda text: b"id,latency_ms\nabc,1.5\nde,0.9x"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_damaged_run_is_left_out_with_its_reason_or_read_and_the_others_are(fault, tmp_path):
+    make(tmp_path / "good")
+    make(tmp_path / "bad", seed=1)
+    name, change = FAULTS[fault]
+    path = tmp_path / "bad" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    edit(path, change)
+    runs, skipped = find_runs([tmp_path])
+    assert [r.folder for r in runs if "good" in r.folder]
+    assert len(runs) + len(skipped) == 2
+    assert all("\n" not in reason and len(reason) > 10 for reason in skipped.values())
+    if not fault.endswith("job.json"):  # a job's record is not needed
+        assert skipped or name not in ("subnets.csv", "config.yaml")

@@ -83,13 +83,12 @@ def find_runs(paths: Iterable[str | Path]) -> tuple[list[Run], dict[str, str]]:
     folders = {folder.resolve(): folder for path in places for folder in _folders(path)}
     runs, skipped = [], {}
     for folder in folders.values():
-        if is_ledger(folder):
-            runs += ledger_runs(folder)
-            continue
         try:
-            runs.append(read_run(folder))
-        except UnfinishedError as reason:
-            skipped[str(folder)] = str(reason)
+            runs += ledger_runs(folder) if is_ledger(folder) else [read_run(folder)]
+        except (UnfinishedError, WsnError) as reason:
+            skipped[str(folder)] = " ".join(str(reason).split())
+        except (ValueError, LookupError, TypeError, AttributeError, OSError, csv.Error) as error:  # of damaged files
+            skipped[str(folder)] = f"damaged: {type(error).__name__}: {' '.join(str(error).split())[:150]}"
     if not runs:
         why = "".join(f"\n  {folder}: {reason}" for folder, reason in list(skipped.items())[:12])
         raise WsnError(
@@ -196,6 +195,8 @@ def _config(folder: Path) -> dict[str, Any]:
         raise UnfinishedError("config.yaml is not YAML") from error
     if not isinstance(cfg, dict) or any(k not in cfg for k in KEYS) or "name" not in (cfg["method"] or {}):
         raise UnfinishedError("config.yaml is not a training run's: it has no method.name and seed")
+    if not isinstance(cfg["seed"], int):
+        raise UnfinishedError(f"config.yaml is damaged: its seed is {cfg['seed']!r}")
     return cfg
 
 
@@ -212,6 +213,8 @@ def _rows(path: Path) -> tuple[Quality, list[tuple], dict[int, dict[str, float]]
             whole = [row for row in reader if len(row) == len(head)]
     except OSError:
         raise UnfinishedError("unfinished: it has no subnets.csv") from None
+    if any("\0" in cell for row in whole for cell in row):
+        raise UnfinishedError("subnets.csv is damaged: it has NUL bytes")
     split = head.get("split", 0)
     rows = [row for row in whole if row[split] == "test"]
     if not rows:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from wsn.run.run import Run, run_of
 from wsn.search.constraint import Constraint
 from wsn.search.problem import Problem, Row, Spent, check_objectives
 from wsn.search.store import RowFile
-from wsn.space import Subnet
+from wsn.space import SearchSpace, Subnet
 
 # What does not change which subnets a search comes to.
 _FREE = ("run", "evaluations", "group", "workers", "name", "paths", "data")
@@ -58,7 +58,7 @@ def _search(cfg: DictConfig, run: Run | None, folder: Path) -> Front:
     evaluator = Evaluator(run or run_of(cfg), cfg.split, cfg.calibrate, cfg.group)
     costs = {name: build(node) for name, node in cfg.cost.items()}
     rows = RowFile(folder / "evaluations.csv")
-    known = [(evaluator.net.space.find(r["arch"]), r) for r in rows.rows]
+    known = list(_known(rows, evaluator.net.space))
     problem = Problem(
         evaluator.net.space,
         evaluator if not cfg.workers else Workers(evaluator, cfg.workers),
@@ -81,6 +81,20 @@ def _search(cfg: DictConfig, run: Run | None, folder: Path) -> Front:
     front = _finish(problem, costs, folder, cfg)
     _report(strategy.report(problem), folder)
     return front
+
+
+def _known(rows: RowFile, space: SearchSpace) -> Iterator[tuple[Subnet, Row]]:
+    """Yield the subnets that were evaluated; those of another space stay in the file, and are said."""
+    unknown = 0
+    for row in rows.rows:
+        try:
+            subnet = space.find(row["arch"])
+        except WsnError:
+            unknown += 1
+            continue
+        yield subnet, row
+    if unknown:
+        print(f"{rows.path}: {unknown} rows do not count, whose subnets this space does not have", file=sys.stderr)
 
 
 def search_folder(cfg: DictConfig) -> Path:

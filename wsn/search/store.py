@@ -1,17 +1,19 @@
 """A table that grows by a row at a time, and survives being killed."""
 
 import csv
+import json
 import os
+import sys
 from pathlib import Path
 
 from wsn.errors import WsnError
-from wsn.files import Row, read_csv
+from wsn.files import TEXTS, Row, read_csv, replacing, value_of
 
 
 class RowFile:
     """A CSV file to which each row is appended, on the disk, as soon as it is known.
 
-    What an interrupted write left behind is removed when the file is opened again.
+    What is no row when the file is opened again (an interrupted write, or damage) is set aside, beside it, and said.
 
     Args:
         path: of the file; its columns are those of the first row.
@@ -25,6 +27,7 @@ class RowFile:
         self.rows: list[Row] = []
         if self.path.exists():
             self._mend()
+        if self.path.exists():
             self.rows = read_csv(self.path)
 
     def append(self, row: Row) -> None:
@@ -43,7 +46,49 @@ class RowFile:
         self.rows.append({key: row.get(key) for key in columns})
 
     def _mend(self) -> None:
-        text = self.path.read_bytes()
-        whole = text[: text.rfind(b"\n") + 1]
-        if whole != text:
-            self.path.write_bytes(whole)
+        """Set aside the lines that are no rows of this table, and say so; the others stay as they are."""
+        try:
+            lines = self.path.read_bytes().splitlines(keepends=True)
+        except OSError as error:
+            raise WsnError(f"Cannot read {self.path}: {error.strerror}") from error
+        columns = _fields(lines[0]) if lines else None
+        whole = [columns is not None and (i == 0 or _is_row(line, columns)) for i, line in enumerate(lines)]
+        if all(whole):
+            return
+        good = [line for line, is_whole in zip(lines, whole) if is_whole]
+        bad = [line for line, is_whole in zip(lines, whole) if not is_whole]
+        aside = self.path.with_suffix(".damaged")
+        try:
+            with open(aside, "ab") as file:
+                file.writelines(bad)
+            with replacing(self.path) as temporary:
+                temporary.write_bytes(b"".join(good))
+        except OSError as error:
+            raise WsnError(f"Cannot write {self.path}: {error.strerror}. What is in it so far is kept") from error
+        if not good:
+            self.path.unlink()
+        print(f"{self.path}: {len(bad)} damaged lines were set aside in {aside.name}", file=sys.stderr)
+
+
+def _fields(line: bytes) -> list[str] | None:
+    """Return the fields of a line; None where it is no whole line of text."""
+    try:
+        text = line.decode("utf-8")
+        (fields,) = csv.reader([text], strict=True)
+    except (UnicodeDecodeError, csv.Error, ValueError):
+        return None
+    return fields if text.endswith("\n") and "\0" not in text else None
+
+
+def _is_row(line: bytes, columns: list[str]) -> bool:
+    """Tell whether a line has a value of the right kind for each column, and no header again."""
+    fields = _fields(line)
+    if fields is None or len(fields) != len(columns) or fields == columns:
+        return False
+    row = {key: value_of(key, text) for key, text in zip(columns, fields)}
+    if any(isinstance(value, str) for key, value in row.items() if key not in TEXTS):
+        return False
+    try:
+        return "arch" not in row or isinstance(json.loads(row["arch"] or ""), dict)
+    except ValueError:
+        return False
