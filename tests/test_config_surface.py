@@ -12,7 +12,9 @@ from helpers.scripts import without_torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from omegaconf import OmegaConf
 
+from wsn import WsnError
 from wsn.config import build, command_line, compose
+from wsn.config.check import check
 from wsn.config.moved import PARTS
 from wsn.logging.labels import label_of
 from wsn.run.sweep import swept_keys
@@ -213,3 +215,33 @@ def test_a_sweep_over_methods_overrides_what_they_share(capsys):
         with pytest.raises(SystemExit):
             command_line(["-m", f"method={methods}", wrong])
         assert f"{wrong} is not for method={method}: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("plus", ["+", "++"])
+def test_losses_and_phases_are_added_from_the_command_line(plus):
+    roles = "method.phases.expand_2.roles=[random,min]"
+    for added in ([f"{plus}method.losses.min={{labels:0.5,distill:1.0,target:teacher}}"],
+                  [f"{plus}method.losses.min.labels=0.5", f"{plus}method.losses.min.distill=1.0",
+                   f"{plus}method.losses.min.target=teacher"]):  # fmt: skip
+        cfg = compose(CONF, [roles, *added])
+        check(cfg)
+        assert (cfg.method.losses.min.labels, cfg.method.losses.min.distill) == (0.5, 1.0)
+        assert (cfg.method.losses.min.target, cfg.method.losses.min.weight) == ("teacher", 1.0)
+    cfg = compose(CONF, [f"{plus}method.phases.last={{epochs:2,roles:[max]}}"])
+    assert list(cfg.method.phases)[-2:] == ["expand_2", "last"]
+    assert (cfg.method.phases.last.epochs, cfg.method.phases.last.roles) == (2, ["max"])
+
+
+def test_what_is_there_keeps_its_other_fields():
+    cfg = compose(CONF, ["++method.losses.random.labels=0.5", "++method.phases.full.epochs=3"])
+    assert (cfg.method.losses.random.distill, cfg.method.losses.random.target) == (1.0, "teacher")
+    assert cfg.method.phases.full.warmup_epochs == 1
+
+
+def test_the_loss_that_the_error_recommends_is_taken(tmp_path):
+    with pytest.raises(WsnError) as error:
+        check(compose(CONF, roles := ["method.phases.full.roles=[max,min]"]))
+    check(compose(CONF, [*roles, str(error.value).partition("Add ")[2].partition(", or")[0]]))
+    done = without_torch("train.py", "+method.losses.min.label=1")
+    assert "label" in done.stderr
+    assert "Traceback" not in done.stderr

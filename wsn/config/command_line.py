@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from wsn.config.make import CONF, compose
-from wsn.config.moved import Recipe, rename_arguments
+from wsn.config.moved import Recipe, recipe_of, rename_arguments
 from wsn.errors import WsnError
 
 SWEPT = ("method", "experiment")
@@ -67,17 +67,16 @@ def _recipe(overrides: list[str], name: str) -> Recipe:
     parsed = OverridesParser.create().parse_overrides(overrides)
     chosen = [o for o in parsed if o.key_or_group in ("method", "experiment", "optim", "optim.lr")]
     values = [[str(v) for v in (o.sweep_string_iterator() if o.is_sweep_override() else [o.value()])] for o in chosen]
-    found = {}
+    found = []
     for combination in itertools.product(*values):
-        cfg = compose(CONF, [f"{o.key_or_group}={v}" for o, v in zip(chosen, combination)], name)
-        found[tuple(cfg.method.phases)] = cfg.optim.lr
-    if len(found) > 1:
+        found.append(recipe_of(compose(CONF, [f"{o.key_or_group}={v}" for o, v in zip(chosen, combination)], name)))
+    different = {tuple(recipe.phases) for recipe in found}
+    if len(different) > 1:
         raise WsnError(
             "method.phases.N=... is by number, but these methods have different phases: "
-            f"{'; '.join(', '.join(names) for names in sorted(found))}. Use names, in a command for each method"
+            f"{'; '.join(', '.join(names) for names in sorted(different))}. Use names, in a command for each method"
         )
-    ((names, lr),) = found.items()
-    return Recipe([n for n in names if cfg.method.phases[n] is not None], lr)
+    return found[-1]
 
 
 def opened(arguments: list[str], name: str) -> list[str]:

@@ -9,7 +9,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from wsn.config.moved import Recipe, moved_targets, rename_arguments
+from wsn.config.moved import Recipe, moved_targets, recipe_of, rename_arguments
 from wsn.config.schema import register_schema
 from wsn.errors import WsnError
 
@@ -99,7 +99,7 @@ def compose(conf: Path, overrides: list[str], name: str = "train") -> DictConfig
 
     def recipe(others: list[str]) -> Recipe:
         cfg = hydra_compose(name, others)
-        return Recipe([n for n, phase in cfg.method.phases.items() if phase is not None], cfg.optim.lr)
+        return recipe_of(cfg)
 
     with initialize_config_dir(str(Path(conf).resolve()), version_base="1.3"):
         return hydra_compose(name, rename_arguments(overrides, recipe))

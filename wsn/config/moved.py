@@ -42,11 +42,21 @@ DATA = ("method.data", "method.selection.data", "method.of.data", "method.of.sel
 _PHASE = re.compile(r"(\+{0,2})method\.phases\.([^.]+)(\..+)?$")
 
 
+_PART = re.compile(r"\+{1,2}method\.((loss|phase)e?s\.[^.=]+)[.=]")
+
+
 class Recipe(NamedTuple):
-    """Phases (by name) and base learning rate of the method that a command line chooses."""
+    """What the method that a command line chooses has: phases by name, base learning rate, and all of its parts."""
 
     phases: Sequence[str]
     lr: float
+    parts: Sequence[str] = ()  # losses.max, phases.full ...; those that are null too
+
+
+def recipe_of(cfg: DictConfig) -> Recipe:
+    """Return what the method of a config has."""
+    parts = [f"{kind}.{name}" for kind in ("phases", "losses") for name in cfg.method[kind]]
+    return Recipe([n for n, phase in cfg.method.phases.items() if phase is not None], cfg.optim.lr, parts)
 
 
 def rename_arguments(arguments: Sequence[str], recipe: Callable[[list[str]], Recipe]) -> list[str]:
@@ -55,7 +65,8 @@ def rename_arguments(arguments: Sequence[str], recipe: Callable[[list[str]], Rec
     Args:
         arguments: of a command line.
         recipe: overrides → what the config that they choose has; asked for phases by number
-            (``method.phases.0.epochs=3``) and for their absolute rates (``method.phases.0.lr=0.1``).
+            (``method.phases.0.epochs=3``), for their absolute rates (``method.phases.0.lr=0.1``), and where a phase or
+            a loss is added (``+method.losses.min.labels=1.0``).
 
     Raises:
         WsnError: a key that is no more, with what to set in its place, or a number of no phase.
@@ -65,10 +76,13 @@ def rename_arguments(arguments: Sequence[str], recipe: Callable[[list[str]], Rec
     >>> given = ["method=ofa", "method.phases.1.epochs=2", "method.phases.full.lr=0.1"]
     >>> rename_arguments(given, lambda _: Recipe(["full", "kernel"], 0.2))
     ['method=ofa', 'method.phases.kernel.epochs=2', 'method.phases.full.lr_scale=0.5']
+    >>> rename_arguments(["+method.losses.min.labels=1.0"], lambda _: Recipe([], 1.0))
+    ['+part@method.losses.min=loss', '++method.losses.min.labels=1.0']
     """
     result: list[str] = []
-    others = [a for a in arguments if not _PHASE.match(a.partition("=")[0])]
+    others = [a for a in arguments if not _PHASE.match(a.partition("=")[0]) and not _PART.match(a)]
     known: Recipe | None = None
+    made: set[str] = set()
     for argument in arguments:
         key, sign, value = argument.partition("=")
         bare = key.lstrip("+~")
@@ -85,6 +99,12 @@ def rename_arguments(arguments: Sequence[str], recipe: Callable[[list[str]], Rec
         elif phase and (phase[2].isdigit() or phase[3] == ".lr"):
             known = recipe(others) if known is None else known
             result.append(_open(_of_phase(key, phase, value, known)))
+        elif part := _PART.match(argument):
+            known = recipe(others) if known is None else known
+            if part[1] not in made.union(known.parts):  # OmegaConf cannot make a typed node of a mapping
+                result.append(f"+part@method.{part[1]}={part[2]}")
+                made.add(part[1])
+            result.append(f"++{argument.lstrip('+')}")
         else:
             result.append(_open(argument))
     return result

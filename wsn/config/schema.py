@@ -70,5 +70,7 @@ def register_schema() -> None:
     }
     store = ConfigStore.instance()
     store.store(name="schema", node={"method": method}, provider="wsn")
+    store.store(group="part", name="loss", node=RoleLoss, provider="wsn")
+    store.store(group="part", name="phase", node=Phase, provider="wsn")
     for verb in (Evaluate, Search, Export):
         store.store(name=f"{verb.__name__.lower()}_schema", node=verb, provider="wsn")
