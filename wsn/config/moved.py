@@ -77,7 +77,7 @@ def rename_arguments(arguments: Sequence[str], recipe: Callable[[list[str]], Rec
     >>> rename_arguments(given, lambda _: Recipe(["full", "kernel"], 0.2))
     ['method=ofa', 'method.phases.kernel.epochs=2', 'method.phases.full.lr_scale=0.5']
     >>> rename_arguments(["+method.losses.min.labels=1.0"], lambda _: Recipe([], 1.0))
-    ['+part@method.losses.min=loss', '++method.losses.min.labels=1.0']
+    ['+part@method.losses.min=loss', 'method.losses.min.labels=1.0']
     """
     result: list[str] = []
     others = [a for a in arguments if not _PHASE.match(a.partition("=")[0]) and not _PART.match(a)]
@@ -104,7 +104,7 @@ def rename_arguments(arguments: Sequence[str], recipe: Callable[[list[str]], Rec
             if part[1] not in made.union(known.parts):  # OmegaConf cannot make a typed node of a mapping
                 result.append(f"+part@method.{part[1]}={part[2]}")
                 made.add(part[1])
-            result.append(f"++{argument.lstrip('+')}")
+            result.append(_open(argument.lstrip("+")))  # without a plus a misspelt field is refused
         else:
             result.append(_open(argument))
     return result
