@@ -157,7 +157,7 @@ def test_bad_targets_name_the_cause():
 
 def test_the_config_of_a_moved_run_folder_points_at_where_it_is(tmp_path):
     (tmp_path / "config.yaml").write_text(
-        "paths: {run_dir: old/a}\nn: [old/a, 1]\n"
+        "paths: {run_dir: old/a}\nn: [old/a, 1]\nmethod: {name: ofa}\nbackbone: {name: mobilenet}\n"
         "callbacks: {x: {folder: old/a/checkpoints, other: old/ab, also: my old/a}}\n"
     )
     cfg = read_config(tmp_path)
