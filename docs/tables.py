@@ -151,6 +151,25 @@ def matrix() -> str:
     return table(["`method=`", *(f"`{name}`" for name in FAMILIES)], rows)
 
 
+def timm_models() -> str:
+    """Return how many models of each family of timm work as ``slimmable`` and ``timm_cnn``, of families with any."""
+    with open(DOCS / "data" / "timm_models.csv", newline="") as file:
+        found = {(row["model"], row["backbone"]): row["result"] for row in csv.DictReader(file)}
+    families: dict[str, list[str]] = {}
+    for model in sorted({model for model, _ in found}):
+        families.setdefault(re.match(r"(tf_)?[a-z]+", model)[0], []).append(model)  # type: ignore[index]
+    rows = []
+    for family, models in families.items():
+        works = [[m for m in models if found.get((m, of)) == "works"] for of in ("slimmable", "timm_cnn")]
+        if any(works):
+            rows.append([f"`{family}`", str(len(models)), *(str(len(names) or "") for names in works)])
+    works = [
+        [m for (m, of), result in found.items() if of == b and result == "works"] for b in ("slimmable", "timm_cnn")
+    ]
+    rows.append(["all of timm", str(len({model for model, _ in found})), *(str(len(names)) for names in works)])
+    return table(["family", "models", "`slimmable`", "`timm_cnn`"], rows)
+
+
 def options(group: str) -> Callable[[], str]:
     """Return what makes the table of a config group: names and what their headers say."""
     return lambda: table([f"`{group}=`", ""], [[f"`{name}`", header(group, name)] for name in names(group)])
@@ -160,6 +179,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "methods": methods,
     "backbones": backbones,
     "matrix": matrix,
+    "timm_models": timm_models,
     **{group: options(group) for group in GROUPS},
 }
 

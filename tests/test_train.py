@@ -56,6 +56,9 @@ def test_evaluate_agrees_with_the_run(finished):
         (5, "SIGKILL"),
         pytest.param(17, "SIGKILL", marks=pytest.mark.slow),
         pytest.param(8, "SIGINT", marks=pytest.mark.slow),
+        (10, "SIGTERM"),
+        pytest.param(12, "SIGTERM", marks=pytest.mark.slow),
+        pytest.param(7, "SIGUSR2", marks=pytest.mark.slow),
     ],
 )
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(finished, tmp_path, step, name):
@@ -67,8 +70,13 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(finished, tmp_path, ste
     ]
     done = command("train.py", *SMALL, *PHASES, *probe, out=tmp_path, check=False)
     assert done.returncode != 0
-    assert name == "SIGINT" or done.returncode == -signal.SIGKILL
+    expected = {"SIGKILL": -signal.SIGKILL, "SIGTERM": 143, "SIGUSR2": 143}
+    assert done.returncode == expected.get(name, done.returncode)
     run = the_run(tmp_path)
+    if name in ("SIGTERM", "SIGUSR2"):
+        assert f"go on with resume={run}" in done.stdout + done.stderr
+        assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == step
+        assert not [r for r in read_csv(run / "subnets.csv") if r["split"] == "test"]
     command("train.py", f"resume={run}", "+callbacks.kill.step=-1", out=tmp_path)
     assert the_run(tmp_path) == run
     losses = [
@@ -79,6 +87,23 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(finished, tmp_path, ste
     results = [[[r[c] for c in columns] for r in read_csv(f / "subnets.csv")] for f in (whole, run)]
     assert results[0] == results[1]
     a, b = weights(whole), weights(run)
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_no_gradient_is_lost_where_several_batches_make_a_step(tmp_path):
+    """Killed after a step, then, once it goes on, between two batches of the next."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    short = ["debug=fast", "method=spos", "method.phases.0.epochs=1", "method.phases.0.warmup_epochs=0", *SMALL]
+    short += ["evaluation=single", "evaluation.panel=0", "trainer.limit_train_batches=6", "optim.accumulate=3"]
+    short += ["callbacks.checkpoint.every_n_steps=1"]
+    kill = ["+callbacks.kill._target_=helpers.probes.KillAt", "+callbacks.kill.step=-1", "+callbacks.kill.batch=4"]
+    command("train.py", *short, out=whole)
+    assert command("train.py", *short, *kill, out=killed, check=False).returncode == -signal.SIGKILL
+    run = the_run(killed)
+    resumed = command("train.py", f"resume={run}", "+callbacks.kill.batch=2", out=killed, check=False)
+    assert resumed.returncode == -signal.SIGKILL
+    command("train.py", f"resume={run}", "+callbacks.kill.batch=-1", out=killed)
+    a, b = weights(the_run(whole)), weights(run)
     assert all(torch.equal(a[k], b[k]) for k in a)
 
 

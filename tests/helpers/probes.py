@@ -11,16 +11,20 @@ from lightning.pytorch.callbacks import Callback
 class KillAt(Callback):
     """Send the process a signal after an optimizer step: ``kill -9`` by default, ``SIGINT`` is Ctrl-C.
 
-    Once only, if ``once`` is the path of a file that notes it.
+    Once only, if ``once`` is the path of a file that notes it. Or after so many batches of this process: ``batch``.
     """
 
-    def __init__(self, step, name="SIGKILL", once=None):
+    def __init__(self, step, name="SIGKILL", once=None, batch=None):
         self.step = step
+        self.batch = batch
         self.signal = getattr(signal, name)
         self.once = once and Path(once)
 
     def on_train_batch_end(self, trainer, *_):
-        if trainer.global_step == self.step and not (self.once and self.once.exists()):
+        if self.batch is not None:
+            self.batch -= 1
+        reached = trainer.global_step == self.step if self.batch is None else self.batch == 0
+        if reached and not (self.once and self.once.exists()):
             if self.once:
                 self.once.touch()
             if self.signal == signal.SIGINT:  # a shell ignores it in jobs of the background

@@ -41,7 +41,6 @@ class StepCheckpoint(Checkpoint):
         self.monitor = monitor
         self.best: float | None = None
         self._evaluated = False
-        self._saved_at = 0
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best value so far."""
@@ -55,11 +54,17 @@ class StepCheckpoint(Checkpoint):
         """Called after an evaluation; of held-out data a better checkpoint may follow."""
         self._evaluated = rows[0]["split"] == "val"
 
-    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        """Save where it is time; optimizer steps count, not batches."""
-        step = trainer.global_step
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save where it is time, and where the process was asked to end; optimizer steps count, not batches.
+
+        Between the batches of a step the gradient so far would be lost.
+        """
         # The last batch of an epoch is saved with the evaluation that follows it, below.
-        if step != self._saved_at and step % self.every_n_steps == 0 and not trainer.is_last_batch:
+        if trainer.is_last_batch or (batch_idx + 1) % getattr(pl_module, "accumulate", 1):
+            return
+        if trainer.global_step % self.every_n_steps == 0 or trainer.received_sigterm:
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -93,7 +98,6 @@ class StepCheckpoint(Checkpoint):
         return True
 
     def _save(self, trainer: L.Trainer) -> None:
-        self._saved_at = trainer.global_step
         trainer.save_checkpoint(self.path)
 
 

@@ -1,5 +1,11 @@
 """Train a supernet from a config."""
 
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +13,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from omegaconf import DictConfig, OmegaConf
 
@@ -23,6 +30,9 @@ from wsn.run.devices import own_gpu
 from wsn.run.finetune import load_start
 from wsn.run.folder import begin_run, checkpoint_of, hold, read_space, save_config
 from wsn.schedule import total_epochs
+
+ENDED_BY_SIGTERM = 128 + 15
+"""Exit status of a training that a signal ended after it had kept a checkpoint, as shells have it."""
 
 
 def train(cfg: DictConfig) -> dict[str, float]:
@@ -62,11 +72,31 @@ def _train(cfg: DictConfig, folder: Path) -> dict[str, float]:
         trainer = make_trainer(trainer_cfg, module, callbacks, loggers)
         rank_zero_info(f"Run folder: {folder}")
         try:
-            trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
+            with ending_on_signals():
+                trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
+        except SIGTERMException:
+            if trainer.is_global_zero:
+                print(f"Ended by a signal; go on with resume={folder}", file=sys.stderr)
+            sys.exit(ENDED_BY_SIGTERM)
         finally:
             _finish(loggers)
     rank_zero_info(f"Run folder: {folder}")
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+@contextmanager
+def ending_on_signals() -> Iterator[None]:
+    """Take SIGUSR2, which submitit and schedulers send before they end a job, for SIGTERM, unless somebody takes it."""
+    name: Any = getattr(signal, "SIGUSR2", None)
+    in_main = threading.current_thread() is threading.main_thread()
+    if name is None or not in_main or signal.getsignal(name) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(name, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(name, signal.SIG_DFL)
 
 
 def make_module(cfg: DictConfig, data: DataModule | None = None) -> SupernetModule:
