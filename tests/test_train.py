@@ -90,6 +90,23 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(finished, tmp_path, ste
     assert all(torch.equal(a[k], b[k]) for k in a)
 
 
+def test_a_run_killed_before_its_last_evaluation_still_makes_it(finished, tmp_path):
+    whole, _ = finished
+    probe = ["+callbacks.kill._target_=helpers.probes.KillAtEnd", f"+callbacks.kill.once={tmp_path}/killed"]
+    done = command("train.py", *SMALL, *PHASES, *probe, out=tmp_path, check=False)
+    assert done.returncode == -signal.SIGKILL
+    run = the_run(tmp_path)
+    assert not [r for r in read_csv(run / "subnets.csv") if r["split"] == "test"]
+    for _ in range(2):  # the second time nothing is owed
+        command("train.py", f"resume={run}", out=tmp_path)
+        columns = ("id", "kind", "split", "phase", "epoch", "step", "acc", "loss", "on_front")
+        results = [[[r[c] for c in columns] for r in read_csv(f / "subnets.csv")] for f in (whole, run)]
+        assert results[0] == results[1]
+    metrics = [[r for r in read_csv(f / "metrics.csv") if r.get("test/hypervolume") is not None] for f in (whole, run)]
+    assert [r["test/smallest/acc"] for r in metrics[0]] == [r["test/smallest/acc"] for r in metrics[1]]
+    assert (run / "front.json").read_text() == (whole / "front.json").read_text()
+
+
 def test_no_gradient_is_lost_where_several_batches_make_a_step(tmp_path):
     """Killed after a step, then, once it goes on, between two batches of the next."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"

@@ -32,6 +32,18 @@ class KillAt(Callback):
             os.kill(os.getpid(), self.signal)
 
 
+class KillAtEnd(Callback):
+    """``kill -9`` after the last step, before the final evaluation; once: the file ``once`` notes it."""
+
+    def __init__(self, once):
+        self.once = Path(once)
+
+    def on_train_end(self, *_):
+        if not self.once.exists():
+            self.once.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 class NoteDraws(Callback):
     """Write the subnets of every step to ``draws-<rank>.json`` in a folder."""
 
