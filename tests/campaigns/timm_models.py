@@ -89,7 +89,7 @@ def shapes(model: str, backbone: str) -> dict:
             assert large.params == sum(p.numel() for p in net.model.parameters())
     except WsnError as error:
         result = "refused" if "\n" not in str(error) else "several lines"
-        return {**row, "result": result, "reason": str(error)}
+        return {**row, "result": result, "reason": str(error)[:120]}
     except Exception as error:  # what a user would see as a traceback
         return {**row, "result": "traceback", "reason": f"{type(error).__name__}: {error}".replace("\n", " ")[:300]}
     costs = {"params": large.params, "smallest_macs": small.macs, "largest_macs": large.macs}
