@@ -159,14 +159,10 @@ def timm_models() -> str:
     for model in sorted({model for model, _ in found}):
         families.setdefault(re.match(r"(tf_)?[a-z]+", model)[0], []).append(model)  # type: ignore[index]
     rows = []
-    for family, models in families.items():
-        works = [[m for m in models if found.get((m, of)) == "works"] for of in ("slimmable", "timm_cnn")]
+    for family, models in [*families.items(), ("", [name for names in families.values() for name in names])]:
+        works = [sum(found.get((m, of)) == "works" for m in models) for of in ("slimmable", "timm_cnn")]
         if any(works):
-            rows.append([f"`{family}`", str(len(models)), *(str(len(names) or "") for names in works)])
-    works = [
-        [m for (m, of), result in found.items() if of == b and result == "works"] for b in ("slimmable", "timm_cnn")
-    ]
-    rows.append(["all of timm", str(len({model for model, _ in found})), *(str(len(names)) for names in works)])
+            rows.append([f"`{family}`" if family else "all of timm", str(len(models)), *(str(n or "") for n in works)])
     return table(["family", "models", "`slimmable`", "`timm_cnn`"], rows)
 
 

@@ -245,3 +245,12 @@ def test_the_loss_that_the_error_recommends_is_taken(tmp_path):
     done = without_torch("train.py", "+method.losses.min.label=1")
     assert "label" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_loss_that_only_some_methods_of_a_sweep_have_is_refused(capsys):
+    """Added to those that have it, it would lose its other fields."""
+    with pytest.raises(SystemExit):
+        command_line(["-m", "method=bignas,spos", "+method.losses.min.labels=0.5"])
+    assert "some of these methods have losses.min, others not" in capsys.readouterr().err
+    added = command_line(["-m", "method=bignas,spos", "+method.losses.mine.labels=0.5"])
+    assert "+part@method.losses.mine=loss" in added

@@ -13,7 +13,7 @@ from wsn.config import command_line, compose
 sys.path.insert(0, str(ROOT / "docs"))
 import tables  # noqa: E402
 
-SLOW = ("matrix", "backbones")
+SLOW = ("backbones",)
 CONFIGS = ("train", "evaluate", "search", "export")
 IDS = [page.name for page in PAGES]
 

@@ -82,6 +82,15 @@ def test_a_whole_config_is_read(tmp_path):
     assert read_config(tmp_path).method.name == "ofa"
 
 
+def test_a_folder_that_cannot_be_made_is_one_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(WsnError, match="Cannot write the run folder .*paths.output_dir"),
+        hold(tmp_path / "file/run", "x"),
+    ):
+        pass
+
+
 def test_a_second_process_is_told_who_holds_the_folder(tmp_path):
     folder = tmp_path / "run"
     code = (

@@ -75,6 +75,7 @@ def read_csv(path: str | Path) -> list[Row]:
 
 
 def value_of(key: str, text: str) -> Any:
+    """Return the value of a cell: text in the columns :data:`TEXTS`, else None, a bool or a number if it is one."""
     if text == "":
         return None
     if key in TEXTS:

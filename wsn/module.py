@@ -117,7 +117,7 @@ class SupernetModule(L.LightningModule):
             self.log(f"train/{name}", value)
         # Dropout draws from the global generator: keyed by the batch, a resumed run draws what it would have drawn.
         torch.manual_seed(key_of(self.sampler.seed, self.batches_done, self.global_rank))
-        steps = self._steps_now(batch_idx)
+        steps = self.steps_now(batch_idx)
         draws = self.sampler.sample(self.global_step, batch_idx % self.accumulate, self._score(batch))
         losses: dict[str, list[Tensor]] = {}
         logits: list[Tensor] = []
@@ -168,7 +168,8 @@ class SupernetModule(L.LightningModule):
         optimizer.zero_grad()
         scheduler.step()
 
-    def _steps_now(self, batch_idx: int) -> bool:
+    def steps_now(self, batch_idx: int) -> bool:
+        """Tell whether the optimizer steps after this batch: the last of those accumulated, or of the epoch."""
         last = batch_idx + 1 == self.trainer.num_training_batches
         return last or (batch_idx + 1) % self.accumulate == 0
 

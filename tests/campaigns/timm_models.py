@@ -71,11 +71,11 @@ def add(row: dict) -> None:
     print(row["model"], row["backbone"], row["result"], row.get("values", ""), row.get("reason", "")[:90], flush=True)
 
 
-def make(model: str, backbone: str, resolution: int | None = None) -> wsn.Supernet:
+def make(model: str, backbone: str) -> wsn.Supernet:
     """Return a model as a supernet of the size that its weights are made for."""
     from timm.models import get_pretrained_cfg
 
-    size = resolution or get_pretrained_cfg(model).input_size[-1]
+    size = get_pretrained_cfg(model).input_size[-1]
     return wsn.create_supernet(backbone, model=model, resolution=size, **BACKBONES[backbone])
 
 

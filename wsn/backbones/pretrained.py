@@ -12,6 +12,7 @@ from timm.models import load_state_dict
 from torch import nn
 from torch.func import functional_call
 
+from wsn.cost_models.macs import count_macs
 from wsn.errors import WsnError
 from wsn.space import Subnet
 from wsn.supernet import Supernet
@@ -110,8 +111,8 @@ def misfit(network: nn.Module, in_chans: int, resolution: int) -> str | None:
     """Return what is wrong with a resolution; None: nothing."""
     state = {n: t.to("meta") for n, t in itertools.chain(network.named_parameters(), network.named_buffers())}
     try:
-        with torch.no_grad():
-            out = functional_call(network, state, torch.empty(2, in_chans, resolution, resolution, device="meta"))
+        images = torch.empty(2, in_chans, resolution, resolution, device="meta")
+        _, out = count_macs(lambda x: functional_call(network, state, x), images)  # type: ignore[arg-type]
     except (RuntimeError, ValueError, AssertionError) as error:
         return str(error).splitlines()[0].rstrip(".") or type(error).__name__
     return None if out.numel() else "nothing is left of them"

@@ -70,7 +70,7 @@ class SlimmableSupernet(Supernet):
         fixed_widths = {_channels(layers[name])[1] for name in fixed}
         self.keep_in = {first} | {name for name, leaf in layers.items() if _channels(leaf)[0] in fixed_widths}
         smallest = int(sizes.choices[0][0])
-        subnets = [space.subnet(width=width, resolution=smallest) for width in widths.choices[0]]
+        subnets = [space.subnet(width=width, resolution=smallest) for width in widths.choices[0][:-1]]
         check_views(
             model, self, subnets, "e.g. mobilenetv2_100 or resnet18, or backbone=timm_cnn, which narrows inside blocks"
         )

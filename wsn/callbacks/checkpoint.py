@@ -62,7 +62,7 @@ class StepCheckpoint(Checkpoint):
         Between the batches of a step the gradient so far would be lost.
         """
         # The last batch of an epoch is saved with the evaluation that follows it, below.
-        if trainer.is_last_batch or (batch_idx + 1) % getattr(pl_module, "accumulate", 1):
+        if trainer.is_last_batch or not pl_module.steps_now(batch_idx):  # type: ignore[operator]
             return
         if trainer.global_step % self.every_n_steps == 0 or trainer.received_sigterm:
             self._save(trainer)
@@ -138,7 +138,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         with zipfile.ZipFile(path) as archive:
             if damaged := archive.testzip():  # by the checksum of each entry, which torch itself does not look at
                 raise zipfile.BadZipFile(damaged)
-        _allow_quantised(path)
+            _allow_quantised(archive)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (
         RuntimeError,
@@ -164,10 +164,8 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
-def _allow_quantised(path: Path) -> None:
+def _allow_quantised(archive: zipfile.ZipFile) -> None:
     """Import torchao where a checkpoint has its tensors: only then may they be read."""
-    with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if name.endswith("data.pkl")]
-        quantised = any(b"torchao" in archive.read(name) for name in names)
-    if quantised:
+    names = [name for name in archive.namelist() if name.endswith("data.pkl")]
+    if any(b"torchao" in archive.read(name) for name in names):
         import torchao.quantization  # noqa: F401

@@ -39,8 +39,8 @@ class DataImportance(SupernetCallback):
 
     An image's score is :math:`\lVert \mathrm{softmax}(z) - \mathrm{onehot}(y) \rVert_2`, the gradient at the logits of
     the step's first subnet, averaged over its occurrences (and, of a text, over its tokens; of several labels, over
-    them). Then :math:`P = \tau d / \sum d + (1 - \tau) / N`, with
-    :math:`\tau` growing from 0 by epoch / epochs. Images that an epoch left out score 0.
+    them). Then :math:`P = \tau d / \sum d + (1 - \tau) / N`, with :math:`\tau` growing from 0 by epoch / epochs. Images
+    that an epoch left out score 0.
 
     Args:
         tau: the value that :math:`\tau` grows to.

@@ -62,7 +62,6 @@ class SubnetEvaluation(SupernetCallback):
         self.last_epochs = last_epochs
         self.alone = alone
         self.rows: list[Row] = []
-        self.tested = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Choose the subnets; after a resume, take back the earlier results."""
@@ -85,7 +84,7 @@ class SubnetEvaluation(SupernetCallback):
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Evaluate on the test split where a run that was killed after its last step still owes that."""
-        if self.tested or trainer.interrupted or not trainer.global_step:
+        if any(r["split"] == "test" for r in self.rows) or trainer.interrupted or not trainer.global_step:
             return
         self.on_train_start(trainer, pl_module)
         known = read_results(self.folder) if (self.folder / "subnets.csv").exists() else []
@@ -93,7 +92,6 @@ class SubnetEvaluation(SupernetCallback):
             self._test(trainer, self.module_of(pl_module))
 
     def _test(self, trainer: L.Trainer, module: SupernetModule) -> None:
-        self.tested = True
         rows = self._run(trainer, module, "test")
         if trainer.is_global_zero:
             data = self.data_of(trainer).name

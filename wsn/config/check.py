@@ -1,5 +1,6 @@
 """Checks of a training configuration that need no heavy import."""
 
+import itertools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,10 +14,7 @@ from wsn.schedule import phases_of
 from wsn.space import Dimension
 from wsn.space.kinds import KINDS
 
-DIMENSIONS = {
-    "depth", "width", "kernel", "expand", "resolution", "embed_dim", "heads", "mlp_ratio", "ffn", "patch_size",
-    "layers",
-}  # fmt: skip
+DIMENSIONS = {"resolution", *itertools.chain(*KINDS.values())}
 
 
 def check(cfg: DictConfig) -> None:

@@ -76,7 +76,9 @@ def _recipe(overrides: list[str], name: str) -> Recipe:
             "method.phases.N=... is by number, but these methods have different phases: "
             f"{'; '.join(', '.join(names) for names in sorted(different))}. Use names, in a command for each method"
         )
-    return found[-1]
+    everywhere = set.intersection(*(set(recipe.parts) for recipe in found))
+    anywhere = set().union(*(recipe.parts for recipe in found))
+    return found[-1]._replace(parts=everywhere, doubtful=anywhere - everywhere)
 
 
 def opened(arguments: list[str], name: str) -> list[str]:
@@ -94,6 +96,7 @@ def opened(arguments: list[str], name: str) -> list[str]:
     given = [a for a in arguments if "=" in a and not a.startswith("-")]
     swept = [o for o in parser.parse_overrides(given) if o.is_sweep_override() and o.key_or_group in SWEPT]
     own = [a for a in given if a.startswith("method.")]
+    added = [a for a in given if a.startswith("+part@")]
     if not swept or not own:
         return arguments
     parsed = parser.parse_overrides(own)
@@ -105,7 +108,7 @@ def opened(arguments: list[str], name: str) -> list[str]:
     for chosen in itertools.product(*(list(o.sweep_string_iterator()) for o in swept)):
         groups = [f"{o.key_or_group}={v}" for o, v in zip(swept, chosen)]
         try:
-            compose(CONF, [*groups, *first], name)
+            compose(CONF, [*groups, *added, *first], name)
         except HydraException as error:
             cause = str(error.__cause__ or error).splitlines()[0]
             raise WsnError(

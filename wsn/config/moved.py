@@ -1,7 +1,7 @@
 """Names of earlier versions and their new ones, so that command lines, run folders and exports keep working."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
@@ -42,7 +42,8 @@ DATA = ("method.data", "method.selection.data", "method.of.data", "method.of.sel
 _PHASE = re.compile(r"(\+{0,2})method\.phases\.([^.]+)(\..+)?$")
 
 
-_PART = re.compile(r"\+{1,2}method\.((loss|phase)e?s\.[^.=]+)[.=]")
+_PART = re.compile(r"\+{1,2}method\.((losses|phases)\.[^.=]+)[.=]")
+_KIND = {"losses": "loss", "phases": "phase"}  # of the group part, see wsn.config.schema
 
 
 class Recipe(NamedTuple):
@@ -50,7 +51,8 @@ class Recipe(NamedTuple):
 
     phases: Sequence[str]
     lr: float
-    parts: Sequence[str] = ()  # losses.max, phases.full ...; those that are null too
+    parts: Collection[str] = ()  # losses.max, phases.full ...; those that are null too
+    doubtful: Collection[str] = ()  # parts that some of the methods of a sweep have, and others not
 
 
 def recipe_of(cfg: DictConfig) -> Recipe:
@@ -101,8 +103,10 @@ def rename_arguments(arguments: Sequence[str], recipe: Callable[[list[str]], Rec
             result.append(_open(_of_phase(key, phase, value, known)))
         elif part := _PART.match(argument):
             known = recipe(others) if known is None else known
+            if part[1] in known.doubtful:
+                raise WsnError(f"{key}: some of these methods have {part[1]}, others not. Use a command for each")
             if part[1] not in made.union(known.parts):  # OmegaConf cannot make a typed node of a mapping
-                result.append(f"+part@method.{part[1]}={part[2]}")
+                result.append(f"+part@method.{part[1]}={_KIND[part[2]]}")
                 made.add(part[1])
             result.append(_open(argument.lstrip("+")))  # without a plus a misspelt field is refused
         else:

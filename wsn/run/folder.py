@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -100,11 +100,18 @@ def read_config(folder: str | Path) -> DictConfig:
 @rank_zero_only
 def save_config(cfg: DictConfig, space: SearchSpace, folder: Path) -> None:
     """Write the resolved config and the space into the run folder, which is made; by the first process only."""
-    try:
+    with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / SPACE, space.to_json())
         values: Any = OmegaConf.to_container(cfg)
         write_atomically(folder / CONFIG, OmegaConf.to_yaml({**values, **stamp()}))
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Say in one error which folder cannot be written."""
+    try:
+        yield
     except OSError as error:
         raise WsnError(
             f"Cannot write the run folder {folder}: {error.strerror}. Choose another with paths.output_dir=/path"
@@ -126,23 +133,19 @@ def hold(folder: Path, doing: str) -> Iterator[None]:
         yield
         return
     who = folder / f".{doing}.by"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder / f".{doing}.lock") as ours:
-            if not ours:
-                holder = who.read_text("utf-8") if who.exists() else "another process"
-                raise WsnError(
-                    f"{folder} is in use: {holder} is {doing} there. Wait until it ends, or stop it; a new run has "
-                    "a folder of its own"
-                )
-            write_atomically(who, f"process {os.getpid()} of {socket.gethostname()}")
-            yield
-    except OSError as error:
-        if error.filename is None or Path(error.filename).parent != folder:
-            raise
-        raise WsnError(
-            f"Cannot write the folder {folder}: {error.strerror}. Choose another with paths.output_dir=/path"
-        ) from error
+    with ExitStack() as held:
+        with _writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            ours = held.enter_context(locked(folder / f".{doing}.lock"))
+            if ours:
+                write_atomically(who, f"process {os.getpid()} of {socket.gethostname()}")
+        if not ours:
+            holder = who.read_text("utf-8") if who.exists() else "another process"
+            raise WsnError(
+                f"{folder} is in use: {holder} is {doing} there. Wait until it ends, or stop it; a new run has a "
+                "folder of its own"
+            )
+        yield
 
 
 def read_space(folder: str | Path) -> SearchSpace | None:

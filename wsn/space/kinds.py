@@ -43,8 +43,9 @@ def choices_by_name(space: SearchSpace, choices: Mapping[str, Any]) -> dict[str,
     {'ffn': [128], 'heads': 'top1'}
     """
     found: dict[str, Any] = {}
-    for kind in KINDS.keys() & choices.keys():
-        found.update(dict.fromkeys(of_kind(space, kind, followers=True), choices[kind]))
+    for kind in KINDS:
+        if kind in choices:
+            found.update(dict.fromkeys(of_kind(space, kind, followers=True), choices[kind]))
     return {**found, **{name: wanted for name, wanted in choices.items() if name not in KINDS}}
 
 
@@ -62,7 +63,8 @@ def leaders_by_name(space: SearchSpace, leaders: Mapping[str, str]) -> dict[str,
     {'expand': 'depth'}
     """
     found: dict[str, str] = {}
-    for follower, leader in leaders.items():
+    kinds_first = sorted(leaders.items(), key=lambda item: item[0] not in KINDS)
+    for follower, leader in kinds_first:
         leads = [n for n in of_kind(space, leader) if n != "layers"] if leader in KINDS else [leader]
         if not leads:
             name = KINDS[leader][0]
@@ -70,9 +72,9 @@ def leaders_by_name(space: SearchSpace, leaders: Mapping[str, str]) -> dict[str,
                 f"method.follow: {follower} follow {leader}, and this space has no {name} with a choice: it has "
                 f"{listed(space.dimensions)}. Set backbone.{name}=[...] where the backbone has it, or take method=ofa"
             )
-        names = of_kind(space, follower) if follower in KINDS else [follower]
-        wide = [n for n in names if n in space.dimensions and space.dimensions[n].scope == "network"]
-        staged = leads[0] in space.dimensions and space.dimensions[leads[0]].scope != "network"
-        free = wide if follower in KINDS and staged else []
-        found.update(dict.fromkeys([n for n in names if n not in free], leads[0]))
-    return {**found, **{name: leader for name, leader in leaders.items() if not {name, leader} & KINDS.keys()}}
+        names = [follower]
+        if follower in KINDS:
+            wide = leads[0] in space.dimensions and space.dimensions[leads[0]].scope == "network"
+            names = [n for n in of_kind(space, follower) if wide or space.dimensions[n].scope != "network"]
+        found.update(dict.fromkeys(names, leads[0]))
+    return found
