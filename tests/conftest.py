@@ -1,3 +1,4 @@
+import os
 import random
 
 import pytest
@@ -6,6 +7,7 @@ from helpers.nets import randomise
 
 import wsn
 
+os.environ["WSN_TRUST"] = "helpers"  # whose data and probes are in configs of test runs
 torch.set_num_threads(1)  # networks are small, and threads that wait for each other are slow on a busy machine
 
 

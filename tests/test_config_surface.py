@@ -240,9 +240,9 @@ def test_what_is_there_keeps_its_other_fields():
 
 def test_the_loss_that_the_error_recommends_is_taken(tmp_path):
     with pytest.raises(WsnError) as error:
-        check(compose(CONF, roles := ["method.phases.full.roles=[max,min]"]))
+        check(compose(CONF, roles := ["method=sortednet", "method.phases.all.roles=[random,min]"]))
     check(compose(CONF, [*roles, str(error.value).partition("Add ")[2].partition(", or")[0]]))
-    done = without_torch("train.py", "+method.losses.min.label=1")
+    done = without_torch("train.py", "method=spos", "+method.losses.min.label=1")
     assert "label" in done.stderr
     assert "Traceback" not in done.stderr
 

@@ -93,7 +93,7 @@ def test_an_export_reads_the_config_once_and_calibrates_once(folder, tmp_path, m
 
     read, calibrated = [], []
     real, calibrating = opened.read_config, module.calibrating
-    monkeypatch.setattr(opened, "read_config", lambda f: read.append(f) or real(f))
+    monkeypatch.setattr(opened, "read_config", lambda f, trust: read.append(f) or real(f, trust))
     monkeypatch.setattr(module, "calibrating", lambda views: calibrated.append(len(views)) or calibrating(views))
     wsn.open_run(folder).export("smallest", out=str(tmp_path / "small"))
     assert len(read) == 1

@@ -1,7 +1,10 @@
 """The one error that wsn raises for what a user can mend."""
 
+import errno
 from collections.abc import Iterable
 from typing import Any
+
+_NO_WRITING = {getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EFBIG", "EIO")}
 
 
 class WsnError(ValueError):
@@ -9,6 +12,29 @@ class WsnError(ValueError):
 
     The command-line scripts print its text alone, without a stack trace.
     """
+
+
+NO_WRITING = ("No space left on device", "PytorchStreamWriter failed", "unexpected pos", "Disk quota exceeded")
+"""In messages of libraries that could not write a file."""
+
+
+def not_written(error: BaseException, advice: str = "") -> str | None:
+    """Return what to tell about an error of the disk: full, read-only, not ours; None of another error.
+
+    Args:
+        error: of Python, or of a library that says so in its text.
+        advice: what to do when there is room.
+
+    >>> not_written(OSError(28, "No space left on device", "front.png")).partition(";")[0]
+    'front.png: No space left on device. Make room, or choose another folder'
+    """
+    if isinstance(error, OSError) and error.errno in _NO_WRITING:
+        what = f"{error.filename or 'A file'}: {error.strerror}"
+    elif any(text in str(error) for text in NO_WRITING):
+        what = str(error).partition("\n")[0]
+    else:
+        return None
+    return f"{what}. Make room, or choose another folder; files written before are whole. {advice}".strip()
 
 
 def listed(values: Iterable[Any], limit: int = 12) -> str:

@@ -1,7 +1,10 @@
 """Files that a crash cannot spoil and two processes do not share, and tables of records."""
 
 import csv
+import json
 import os
+import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,8 +30,18 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:  # of a full disk it has no name
+        error.filename = error.filename or str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep_away(folder: Path) -> None:
+    """Remove what :func:`replacing` left in a folder where its process was killed; nobody may be writing there."""
+    for path in folder.glob(".*"):
+        if re.fullmatch(r"\..+\.\d+(\.\w+)?", path.name):
+            path.unlink(missing_ok=True)
 
 
 def write_atomically(path: str | Path, text: str) -> None:
@@ -72,6 +85,50 @@ def read_csv(path: str | Path) -> list[Row]:
             return [{key: value_of(key, text) for key, text in row.items()} for row in csv.DictReader(file)]
     except OSError as error:
         raise WsnError(f"Cannot read {path}: {error.strerror}") from error
+
+
+def read_subnets(path: str | Path) -> list[Row]:
+    """Read a table of subnets as :func:`read_csv`; lines that are no rows of it are left out, and said.
+
+    Raises:
+        WsnError: the file is missing, or nothing in it is whole.
+    """
+    try:
+        lines = Path(path).read_bytes().splitlines(keepends=True)
+    except OSError as error:
+        raise WsnError(f"Cannot read {path}: {error.strerror}") from error
+    columns = fields_of(lines[0]) if lines else None
+    if columns is None:
+        raise WsnError(f"{path} is damaged: it does not begin with the names of columns. Restore it from a copy")
+    good = [line for line in lines[1:] if is_row(line, columns)]
+    if len(good) < len(lines) - 1:
+        print(f"{path}: {len(lines) - 1 - len(good)} damaged lines are left out", file=sys.stderr)
+    rows = csv.DictReader((line.decode("utf-8") for line in good), columns)
+    return [{key: value_of(key, text) for key, text in row.items()} for row in rows]
+
+
+def fields_of(line: bytes) -> list[str] | None:
+    """Return the fields of a line; None where it is no whole line of text."""
+    try:
+        text = line.decode("utf-8")
+        (fields,) = csv.reader([text], strict=True)
+    except (UnicodeDecodeError, csv.Error, ValueError):
+        return None
+    return fields if text.endswith("\n") and "\0" not in text else None
+
+
+def is_row(line: bytes, columns: list[str]) -> bool:
+    """Tell whether a line has a value of the right kind for each column, and no header again."""
+    fields = fields_of(line)
+    if fields is None or len(fields) != len(columns) or fields == columns:
+        return False
+    row = {key: value_of(key, text) for key, text in zip(columns, fields)}
+    if any(isinstance(value, str) for key, value in row.items() if key not in TEXTS):
+        return False
+    try:
+        return "arch" not in row or isinstance(json.loads(row["arch"] or ""), dict)
+    except ValueError:
+        return False
 
 
 def value_of(key: str, text: str) -> Any:

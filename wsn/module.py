@@ -127,7 +127,7 @@ class SupernetModule(L.LightningModule):
             losses.setdefault(done.role, []).append(done.loss.detach())
             logits.append(done.logits)
         means = {role: torch.stack(values).mean() for role, values in losses.items()}
-        self._check_finite(means, batch_idx)
+        self._check_finite(means, batch_idx, batch[0])
         self._spend(draws, self._samples(batch))
         self._log_step(means)
         if steps:
@@ -196,7 +196,7 @@ class SupernetModule(L.LightningModule):
             return batch
         return inputs.to(memory_format=torch.channels_last), labels
 
-    def _check_finite(self, losses: dict[str, Tensor], batch_idx: int) -> None:
+    def _check_finite(self, losses: dict[str, Tensor], batch_idx: int, inputs: Tensor) -> None:
         # On a GPU looking at the value waits for it: look only when it is logged anyway.
         if self.device.type != "cpu" and (batch_idx + 1) % self.trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
@@ -204,9 +204,9 @@ class SupernetModule(L.LightningModule):
         if bad:
             raise WsnError(
                 f"The loss of the {bad[0]} subnet is {losses[bad[0]].item()} at step {self.global_step} "
-                f"(epoch {self.current_epoch}). Lower the learning rate (optim.lr=..., method.phases.*.lr), "
-                "lengthen the warm-up, or clip gradients (optim.clip_norm=1.0); the last checkpoint is intact: "
-                "go on from it with resume=<run folder>"
+                f"(epoch {self.current_epoch}){_seen(inputs)}. Lower the learning rate (optim.lr=..., "
+                "method.phases.*.lr), lengthen the warm-up, or clip gradients (optim.clip_norm=1.0); the last "
+                "checkpoint is intact: go on from it with resume=<run folder>"
             )
 
     def _check_gradients(self) -> None:
@@ -298,6 +298,17 @@ class SupernetModule(L.LightningModule):
             assert self.method.teacher is not None
             self.method.teacher.load_state_dict(checkpoint["teacher"])
             self.method.teacher.to(self.device)
+
+
+def _seen(inputs: Tensor) -> str:
+    """Say of a batch of images what may explain a loss that is not finite."""
+    if not inputs.is_floating_point():
+        return ""
+    bad = int((~inputs.flatten(1).isfinite()).any(1).sum())
+    if bad:
+        return f"; {bad} of the batch's {len(inputs)} inputs have values that are not finite: look at the data"
+    low, high = inputs.min().item(), inputs.max().item()
+    return f"; all of the batch's inputs are {low:g}" if low == high else f"; its inputs are from {low:g} to {high:g}"
 
 
 def parameter_groups(

@@ -10,7 +10,7 @@ def records(folder):
     """Yield the records of the one offline run in a folder: LevelDB log frames of protobuf messages."""
     from wandb.proto import wandb_internal_pb2
 
-    (path,) = folder.rglob("*.wandb")
+    (path,) = (p for p in folder.rglob("*.wandb") if not p.parent.name.startswith("replaced-"))
     data, at, parts = path.read_bytes(), 7, b""
     while at + 7 <= len(data):
         left = 32768 - at % 32768
@@ -29,6 +29,13 @@ def records(folder):
 
 def items(messages):
     return {m.key or "/".join(m.nested_key): json.loads(m.value_json) for m in messages}
+
+
+def history(folder):
+    """Return the rows that `wandb sync` would upload, of a run whose process has ended."""
+    kinds = [(record.WhichOneof("record_type"), record) for record in records(folder)]
+    assert kinds[-1][0] == "exit", f"the file is not whole, its last record is {kinds[-1][0]}"
+    return [items(record.history.item) for kind, record in kinds if kind == "history"]
 
 
 class Written:

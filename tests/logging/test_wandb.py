@@ -213,6 +213,7 @@ def test_an_agents_job_of_the_sweep_of_methods(tmp_path, monkeypatch):
     given, env = agent_command(config, values, monkeypatch, tmp_path)
     assert given[:3] == ["/usr/bin/env", "python", "train.py"]
     env = {**env, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    env["PYTHONPATH"] = str(ROOT / "tests")
     more = [*FAST, "backbone.resolution=[20]", "logger.wandb.offline=true", f"paths.output_dir={tmp_path / 'out'}"]
     done = subprocess.run([*given, *more], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -12,12 +12,15 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.fabric.utilities.apply_func import convert_tensors_to_scalars
 from lightning.pytorch.callbacks import Checkpoint
 
+from wsn.callbacks.common import logged_step
 from wsn.config.moved import check_format
 from wsn.errors import WsnError, listed
 from wsn.evaluation.quality import DIRECTIONS
 from wsn.files import replacing
+from wsn.logging.csv import CSVLogger
 
 
 class StepCheckpoint(Checkpoint):
@@ -40,7 +43,7 @@ class StepCheckpoint(Checkpoint):
         self.every_n_steps = every_n_steps
         self.monitor = monitor
         self.best: float | None = None
-        self._evaluated = False
+        self._evaluated = self._tested = False
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best value so far."""
@@ -50,9 +53,14 @@ class StepCheckpoint(Checkpoint):
         """Take the best value back."""
         self.best = state_dict["best"]
 
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the last row of metrics.csv: what comes to it later is not of this checkpoint."""
+        rows = next((logger.rows for logger in trainer.loggers if isinstance(logger, CSVLogger)), [])
+        checkpoint["last_row"] = rows[-1] if rows else None
+
     def on_subnets_evaluated(self, trainer: L.Trainer, module: L.LightningModule, rows: list[dict[str, Any]]) -> None:
         """Called after an evaluation; of held-out data a better checkpoint may follow."""
-        self._evaluated = rows[0]["split"] == "val"
+        self._evaluated, self._tested = rows[0]["split"] == "val", rows[0]["split"] == "test"
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -65,6 +73,7 @@ class StepCheckpoint(Checkpoint):
         if trainer.is_last_batch or not pl_module.steps_now(batch_idx):  # type: ignore[operator]
             return
         if trainer.global_step % self.every_n_steps == 0 or trainer.received_sigterm:
+            self._log_now(trainer)
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -80,6 +89,7 @@ class StepCheckpoint(Checkpoint):
         """Save the finished weights. An interrupted step is not saved: the last whole one is."""
         if trainer.global_step and not trainer.interrupted:
             self._save(trainer)
+            self._tested = False
 
     def _better(self, metrics: Mapping[str, Any]) -> bool:
         """Tell whether the monitored metric is the best one so far, and keep it."""
@@ -97,7 +107,24 @@ class StepCheckpoint(Checkpoint):
         self.best = value
         return True
 
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save that the last evaluation is done, where a resumed run had only that to do."""
+        if self._tested:
+            self._save(trainer)
+
+    @staticmethod
+    def _log_now(trainer: L.Trainer) -> None:
+        """Give the step's values to metrics.csv: Lightning logs them after this hook, a resumed run not again."""
+        connector = trainer._logger_connector
+        if connector.should_update_logs:
+            values = {**convert_tensors_to_scalars(connector.metrics["log"]), "epoch": trainer.current_epoch}
+            for logger in trainer.loggers:
+                if isinstance(logger, CSVLogger):
+                    logger.log_metrics(values, step=logged_step(trainer))
+
     def _save(self, trainer: L.Trainer) -> None:
+        for logger in trainer.loggers:  # first: what a log has beyond its checkpoint is taken away by a resume
+            logger.save()
         trainer.save_checkpoint(self.path)
 
 

@@ -1,6 +1,6 @@
 """The base of wsn's callbacks, and what they ask the Trainer."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning as L
@@ -29,7 +29,7 @@ class SupernetCallback(Callback):
         return trainer.datamodule  # type: ignore[attr-defined]
 
 
-def hooks(trainer: L.Trainer, name: str) -> Iterable[Callable]:
+def hooks(trainer: L.Trainer, name: str) -> list[Callable]:
     """Return that method of the module and of every callback that has it: how they hear of each other."""
     listeners = [trainer.lightning_module, *trainer.callbacks]  # type: ignore[attr-defined]
     return [getattr(c, name) for c in listeners if hasattr(c, name)]

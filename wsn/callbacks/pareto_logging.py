@@ -13,6 +13,7 @@ from wsn.cost_models.macs import cost
 from wsn.evaluation.pareto import Front
 from wsn.evaluation.quality import quality_of, write_quality
 from wsn.logging import wandb as wandb_log
+from wsn.logging.csv import CSVLogger
 from wsn.logging.results import read_results
 from wsn.logging.wandb import FrontLogger
 from wsn.module import SupernetModule
@@ -36,6 +37,7 @@ class ParetoLogging(SupernetCallback):
     def __init__(self, folder: str | Path, cfg: DictConfig):
         self.folder = Path(folder)
         self.cfg = cfg
+        self._final = False
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Describe the run to W&B."""
@@ -58,6 +60,7 @@ class ParetoLogging(SupernetCallback):
             config = wandb_log.run_config(tree, wandb_log.identity_of(self.cfg), derived)  # type: ignore[arg-type]
             logger.experiment.config.update(config, allow_val_change=True)
             wandb_log.define_metrics(logger.experiment, list(self.cfg.evaluation.named), quality)
+            logger.replay(next((log.rows for log in trainer.loggers if isinstance(log, CSVLogger)), []))
 
     def on_subnets_evaluated(self, trainer: L.Trainer, module: SupernetModule, rows: list[dict[str, Any]]) -> None:
         """Log the hypervolume of these rows, and how far their ranking is that of the evaluation before."""
@@ -75,12 +78,16 @@ class ParetoLogging(SupernetCallback):
     def on_results(self, trainer: L.Trainer, module: SupernetModule, rows: list[dict[str, Any]]) -> None:
         """Log the final front, table, chart and picture to W&B."""
         final = [r for r in rows if r["split"] == rows[-1]["split"]]
+        self._final = True
         for logger in self._wandb(trainer):
             front = Front(final, quality_of(final).objectives)
             wandb_log.log_final(logger.experiment, final, front, self.cfg, self.folder, logger.chart)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log the finished checkpoint to W&B, as a run folder that ``wsn export`` takes; it is written by now."""
+        if not self._final and not trainer.interrupted and any(log.replays for log in self._wandb(trainer)):
+            rows = read_results(self.folder)  # the run was at its end already, and its history is written anew
+            self.on_results(trainer, self.module_of(pl_module), rows)
         files = ["checkpoints/last.ckpt", "config.yaml", "quality.json", "subnets.csv"]
         for logger in self._wandb(trainer):
             if logger.log_supernet and not trainer.interrupted:

@@ -62,10 +62,20 @@ class SubnetEvaluation(SupernetCallback):
         self.last_epochs = last_epochs
         self.alone = alone
         self.rows: list[Row] = []
+        self.tested = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return whether the test split was seen: after a run's last checkpoint nothing is owed."""
+        return {"tested": self.tested}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it back."""
+        self.tested = state_dict["tested"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Choose the subnets; after a resume, take back the earlier results."""
         module = self.module_of(pl_module)
+        self.tested = False
         self.chosen = candidates(module.supernet, self.named, self.panel, self.seed, table=self.table)
         if trainer.global_step and (self.folder / "subnets.csv").exists():
             earlier = read_results(self.folder)
@@ -84,15 +94,13 @@ class SubnetEvaluation(SupernetCallback):
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Evaluate on the test split where a run that was killed after its last step still owes that."""
-        if any(r["split"] == "test" for r in self.rows) or trainer.interrupted or not trainer.global_step:
-            return
-        self.on_train_start(trainer, pl_module)
-        known = read_results(self.folder) if (self.folder / "subnets.csv").exists() else []
-        if not any(r["split"] == "test" and r["step"] == trainer.global_step for r in known):
+        if not self.tested and trainer.global_step and not trainer.interrupted:
+            self.on_train_start(trainer, pl_module)
             self._test(trainer, self.module_of(pl_module))
 
     def _test(self, trainer: L.Trainer, module: SupernetModule) -> None:
         rows = self._run(trainer, module, "test")
+        self.tested = True
         if trainer.is_global_zero:
             data = self.data_of(trainer).name
             print_results(rows, alone=trained_alone(self.alone, data) if self.alone else None)
@@ -127,6 +135,7 @@ class SubnetEvaluation(SupernetCallback):
         where = {"split": split, "phase": phase, "epoch": epoch, "step": trainer.global_step}
         rows = self._gather(trainer, chosen, [row(net, c, m, **where) for c, m in zip(mine, metrics)])
         self.rows.extend(rows)
+        module.on_subnets_evaluated(trainer, module, rows)  # in every process: the sampler hears of it
         if trainer.is_global_zero:
             write_results(self.folder, self.rows)
             self._announce(trainer, module, rows, split)
@@ -146,5 +155,5 @@ class SubnetEvaluation(SupernetCallback):
         text = ", ".join(f"{kind} {quality.text(r)}" for kind, r in named.items())
         rank_zero_info(f"  {split} after {rows[0]['phase']}: {text}")
         log_values(trainer, {f"{split}/{k}/{m}": r[m] for k, r in named.items() for _, m, *_ in quality.columns})
-        for hook in hooks(trainer, "on_subnets_evaluated"):
+        for hook in hooks(trainer, "on_subnets_evaluated")[1:]:  # the first is the module's
             hook(trainer, module, rows)

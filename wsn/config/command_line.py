@@ -11,12 +11,12 @@ from typing import Any
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from wsn.config.make import CONF, compose
 from wsn.config.moved import Recipe, recipe_of, rename_arguments
-from wsn.errors import WsnError
+from wsn.errors import WsnError, not_written
 
 SWEPT = ("method", "experiment")
 """Groups that say which phases and losses there are."""
@@ -149,8 +149,13 @@ def require_plugin(arguments: list[str]) -> None:
                 sys.exit(1)
 
 
-def explain(error: BaseException) -> str | None:
-    """Return what to tell a user about an error that they can mend; None for one that is ours."""
+def explain(error: BaseException, advice: str = "") -> str | None:
+    """Return what to tell a user about an error that they can mend; None for one that is ours.
+
+    Args:
+        error: what was raised.
+        advice: what to do where the disk was full, see :func:`wsn.errors.not_written`.
+    """
     if isinstance(error, MissingMandatoryValue):
         key = error.full_key or str(error)
         return f"{key} has no value. Pass it on the command line: {key}=..."
@@ -162,7 +167,7 @@ def explain(error: BaseException) -> str | None:
             else ""
         )
         return f"Config error: {error}{hint}"
-    return str(error) if isinstance(error, WsnError) else None
+    return str(error) if isinstance(error, WsnError) else not_written(error, advice)
 
 
 def main_errors(run: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
@@ -172,10 +177,12 @@ def main_errors(run: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]
     def guarded(cfg: DictConfig) -> Any:
         try:
             return run(cfg)
-        except (OmegaConfBaseException, WsnError) as error:
-            if os.environ.get("HYDRA_FULL_ERROR"):
+        except Exception as error:
+            folder = cfg.get("resume") or OmegaConf.select(cfg, "paths.run_dir", throw_on_missing=False)
+            text = explain(error, f"Then go on with resume={folder}" if folder else "Then type the command again")
+            if text is None or os.environ.get("HYDRA_FULL_ERROR"):
                 raise
-            print(f"error: {explain(error)}", file=sys.stderr)
+            print(f"error: {text}", file=sys.stderr)
             sys.exit(1)
 
     return guarded

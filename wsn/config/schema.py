@@ -14,6 +14,7 @@ class Verb:
     """Options of every command on a run folder; what they mean, and their defaults, are in its yaml."""
 
     run: str = MISSING
+    trust: list[str] = MISSING
     checkpoint: str = MISSING
     split: str = MISSING
     data: Any = None

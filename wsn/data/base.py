@@ -233,6 +233,9 @@ class ImageDataModule(DataModule):
             labels = getattr(dataset, "labels", getattr(dataset, "targets", None))
             if labels is not None:
                 self._check_labels(split, dataset, torch.as_tensor(labels))
+        images = getattr(train, "images", None)
+        if torch.is_tensor(images) and len(images) > 1 and bool((images == images[:1]).all()):
+            raise WsnError(f"data={self.name}: all {len(images)} training images are equal. Is it the right file?")
         first: Any = train[0]
         channels = first[0].shape[0] if torch.is_tensor(first[0]) and first[0].ndim == 3 else self.in_chans
         if channels != self.in_chans:

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from wsn.config import build, build_group
 from wsn.config.moved import check_format, migrate, stamp
+from wsn.config.trust import check_trusted
 from wsn.errors import WsnError
 from wsn.evaluation.quality import quality_of, read_quality, write_quality
 from wsn.space import SearchSpace
@@ -69,12 +70,15 @@ def save_elastic(
     return folder
 
 
-def load_elastic(folder: str | Path, device: str = "cpu") -> tuple[Supernet, list[tuple[dict[str, Any], nn.Module]]]:
+def load_elastic(
+    folder: str | Path, device: str = "cpu", trust: Sequence[str] = ()
+) -> tuple[Supernet, list[tuple[dict[str, Any], nn.Module]]]:
     """Read what :func:`save_elastic` wrote: the supernet, and row and view of each member.
 
     Args:
         folder: of :func:`save_elastic`.
         device: where the tensors are put.
+        trust: modules that its config may name, see :mod:`wsn.config.trust`.
 
     Raises:
         WsnError: the folder holds no exported front, or a file of it is corrupt.
@@ -97,6 +101,7 @@ def load_elastic(folder: str | Path, device: str = "cpu") -> tuple[Supernet, lis
         raise
     except Exception as error:  # of YAML, JSON, files, safetensors
         raise WsnError(f"The exported front {folder} is corrupt: {type(error).__name__}: {error}") from error
+    check_trusted(cfg, folder / CONFIG, trust)
     if (folder / LANGUAGE).is_dir():
         cfg.backbone.model_dir = str(folder / LANGUAGE)
     net: Supernet = build(cfg.method).prepare(build_group(cfg.backbone), space)

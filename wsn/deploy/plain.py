@@ -3,7 +3,7 @@
 import inspect
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from wsn.config.moved import check_format, stamp
+from wsn.config.trust import is_named_by, trusted_modules
 from wsn.deploy import hubconf
 from wsn.errors import WsnError
 
@@ -54,20 +55,41 @@ def save_module(network: nn.Module, folder: Path, about: Mapping[str, Any]) -> P
     return folder
 
 
-def load_module(folder: str | Path) -> nn.Module:
+def load_module(folder: str | Path, trust: bool = False) -> nn.Module:
     """Read what :func:`save_module` wrote, as ``hubconf.py`` in the folder does without wsn.
 
+    Args:
+        folder: of :func:`save_module`.
+        trust: whether source files beside the network may run, and modules that are neither torch's nor timm's. Those
+            of ``WSN_TRUST`` may, and of source files that are wsn's own wsn's are taken.
+
     Raises:
-        WsnError: the folder holds no such network, a corrupt one, or one of a newer version.
+        WsnError: the folder holds no such network, a corrupt one, one of a newer version, or code that is not trusted.
     """
     folder = Path(folder)
     try:
-        check_format(json.loads((folder / "config.json").read_text("utf-8")), folder)
-        return hubconf.subnet(folder)
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        check_format(config, folder)
+        homes = {home for home, *_ in config["modules"].values() if is_named_by(home, trusted_modules())}
+        known = {**{home: home for home in homes}, **_own_homes(folder, config.get("code", []))}
+        return hubconf.subnet(folder, trust, known)
+    except PermissionError as error:
+        raise WsnError(str(error)) from error
     except WsnError:
         raise
     except Exception as error:  # of JSON, of files, of safetensors
         raise WsnError(f"{folder} is not an exported module: {type(error).__name__}: {error}") from error
+
+
+def _own_homes(folder: Path, code: Sequence[str]) -> dict[str, str]:
+    """Return the source files beside a network that are wsn's own, letter for letter, and wsn's modules of them."""
+    package = Path(__file__).parents[1]
+    found = {}
+    for name in code:
+        for path in package.rglob(Path(name).name):
+            if path.read_bytes() == (folder / Path(name).name).read_bytes():
+                found[path.stem] = ".".join(["wsn", *path.relative_to(package).with_suffix("").parts])
+    return found
 
 
 def _attributes(path: str, part: nn.Module) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,13 +48,22 @@ class ElasticPredictor:
         budget: of the first member, see :meth:`pick`; None: the best one.
         device: where the weights are.
         adaptive: whether latencies in budgets are those under the load that is measured, not those of an idle machine.
+        trust: modules that the exported config may name besides parts of wsn, see docs/security.md.
 
     Raises:
-        WsnError: the folder holds no exported front, or no member keeps to the budget.
+        WsnError: the folder holds no exported front or one that names what is not trusted, or no member keeps to the
+            budget.
     """
 
-    def __init__(self, folder: str | Path, budget: Any = None, device: str = "cpu", adaptive: bool = False):
-        self.net, found = load_elastic(folder, device)
+    def __init__(
+        self,
+        folder: str | Path,
+        budget: Any = None,
+        device: str = "cpu",
+        adaptive: bool = False,
+        trust: Sequence[str] = (),
+    ):
+        self.net, found = load_elastic(folder, device, trust)
         self.quality = quality_of([row for row, _ in found])
         rows = Front((row for row, _ in found), self.quality.objectives).rows
         views = {row["id"]: view for row, view in found}

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 import torch
+from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -183,14 +184,25 @@ def measure(
     with torch.inference_mode(False), torch.no_grad():
         metrics = [new_metrics().to(like.device) for _ in subnets]
         panel = _Panel(net, views, subnets)
+        bad = seen = 0
         for inputs, labels in loader:
+            bad, seen = bad + _not_finite(inputs), seen + len(inputs)
             labels = labels.to(like.device)
             for i, logits in panel.logits_of(_placed(inputs, like, mode)):
                 metrics[i].update(full_precision(logits), labels)
                 if on_batch:
                     on_batch()
         panel.shared.release()
+    if bad:
+        rank_zero_warn(f"{bad} of the {seen} inputs evaluated have values that are not finite; their loss is nan")
     return [metric.results() for metric in metrics]
+
+
+def _not_finite(inputs: Tensor) -> int:
+    """Return how many inputs of a batch have a value that is not finite; a sum tells whether to look."""
+    if not inputs.is_floating_point() or bool(inputs.sum().isfinite()):
+        return 0
+    return int((~inputs.flatten(1).isfinite()).any(1).sum())
 
 
 def calibrated_views(

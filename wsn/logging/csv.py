@@ -7,7 +7,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
 
-from wsn.files import read_csv, write_csv
+from wsn.files import Row, read_csv, write_csv
 
 
 class CSVLogger(Logger):
@@ -25,7 +25,7 @@ class CSVLogger(Logger):
         super().__init__()
         self.path = Path(save_dir) / "metrics.csv"
         self.flush_every = flush_every
-        self._rows: dict[int, dict[str, Any]] = {}
+        self._rows: dict[int, Row] = {}
         self._pending = 0
 
     @property
@@ -43,11 +43,24 @@ class CSVLogger(Logger):
         """Return the run folder."""
         return str(self.path.parent)
 
-    def resume_from(self, step: int) -> None:
-        """Take back the rows up to optimizer step ``step``; later ones will be logged again."""
-        if self.path.exists():
-            rows = [row for row in read_csv(self.path) if row.get("step") is not None and row["step"] <= step]
-            self._rows = {row["step"]: {k: v for k, v in row.items() if v is not None} for row in rows}
+    @property
+    def rows(self) -> list[Row]:
+        """Return the rows so far, by step."""
+        return [self._rows[step] for step in sorted(self._rows)]
+
+    def resume_from(self, step: int, last: Row | None = None) -> None:
+        """Take back the rows up to where a checkpoint was written; later ones will be logged again.
+
+        Args:
+            step: that of the checkpoint.
+            last: the last row as it was then; None: all rows up to that step are whole.
+        """
+        rows = read_csv(self.path) if self.path.exists() else []
+        kept = [row for row in rows if row.get("step") is not None and row["step"] <= step]
+        self._rows = {row["step"]: {k: v for k, v in row.items() if v is not None} for row in kept}
+        if last is not None:
+            self._rows = {step: row for step, row in self._rows.items() if step < last["step"]}
+            self._rows[last["step"]] = dict(last)
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
@@ -71,7 +84,7 @@ class CSVLogger(Logger):
             return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_csv(self.path, [self._rows[step] for step in sorted(self._rows)])
+            write_csv(self.path, self.rows)
         except OSError as error:  # results matter more than their log: go on
             rank_zero_warn(f"Cannot write {self.path}: {error.strerror}. Training goes on without it")
 

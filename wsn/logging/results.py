@@ -10,7 +10,7 @@ from rich.table import Table
 
 from wsn.evaluation.pareto import Front
 from wsn.evaluation.quality import quality_of
-from wsn.files import read_csv, replacing, write_csv
+from wsn.files import read_subnets, replacing, write_csv
 from wsn.logging.plots import plot_front
 
 Row = dict[str, Any]
@@ -50,7 +50,7 @@ def write_results(
 
 def read_results(folder: str | Path) -> list[Row]:
     """Read the rows of subnets.csv back, with their types."""
-    return read_csv(Path(folder) / "subnets.csv")
+    return read_subnets(Path(folder) / "subnets.csv")
 
 
 def print_results(

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,23 @@ class FrontLogger(WandbLogger):
         super().__init__(**kwargs)
         self.chart = chart
         self.log_supernet = log_supernet
+        self.replays = False
+
+    def resume_from(self, step: int, last: Row | None = None) -> None:
+        """Set aside what an offline run has written so far: :meth:`replay` writes its history anew.
+
+        It may lack rows that were not on the disk when the process was killed, and have rows of steps that are trained
+        again. ``wandb sync`` uploads folders named offline-run-... only. A run with a server goes on as the server has
+        it.
+        """
+        self.replays = self._offline
+        for folder in Path(self.save_dir or ".").glob(f"wandb/offline-run-*-{self._id}") if self.replays else ():
+            folder.rename(folder.with_name(f"replaced-{time.time_ns()}-{folder.name}"))
+
+    def replay(self, rows: Sequence[Row]) -> None:
+        """Log rows of metrics.csv, those up to the checkpoint that the run goes on from."""
+        for row in rows if self.replays else ():
+            self.log_metrics({key: value for key, value in row.items() if key != "step"}, row["step"])
 
 
 def identity_of(cfg: DictConfig) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 Nothing heavy is imported here: ``--help`` and mistakes answer before torch is loaded.
 """
 
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from wsn import __version__
-from wsn.errors import WsnError, listed
+from wsn.errors import WsnError, listed, not_written
 from wsn.run.options import REQUIRED, Option, describe, read_options
 
 GROUPS = (
@@ -131,6 +132,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_command(name: str, arguments: Sequence[str]) -> int:
     """Run one command and return the exit status; a mistake is one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # of a locale that does not know ★: ? stands there
     try:
         if name not in COMMANDS:
             raise WsnError(_unknown(name))
@@ -147,10 +151,11 @@ def run_command(name: str, arguments: Sequence[str]) -> int:
         options = read_options(command.options, arguments, command.word)
         module, _, function = command.function.partition(":")
         getattr(import_module(module), function)(**options)
-    except WsnError as error:
-        if os.environ.get("HYDRA_FULL_ERROR"):
+    except Exception as error:
+        text = str(error) if isinstance(error, WsnError) else not_written(error, "Then type the command again")
+        if text is None or os.environ.get("HYDRA_FULL_ERROR"):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {text}", file=sys.stderr)
         return 1
     return 0
 

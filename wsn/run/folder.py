@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from wsn.config.moved import check_format, migrate, stamp
+from wsn.config.trust import check_trusted
 from wsn.errors import WsnError, listed
 from wsn.evaluation.quality import read_quality
-from wsn.files import locked, write_atomically
+from wsn.files import locked, sweep_away, write_atomically
 from wsn.space import SearchSpace
 
 CONFIG, SPACE = "config.yaml", "space.json"
@@ -60,7 +61,7 @@ def begin_run(cfg: DictConfig) -> tuple[DictConfig, Path]:
     saved = read_config(folder)
     for override in _overrides():
         key, _, value = override.lstrip("+").partition("=")
-        if key == "resume":
+        if key in ("resume", "trust"):
             continue
         if OmegaConf.select(saved, key) is None or isinstance(OmegaConf.select(saved, key), DictConfig):
             raise WsnError(
@@ -72,11 +73,15 @@ def begin_run(cfg: DictConfig) -> tuple[DictConfig, Path]:
     return saved, folder
 
 
-def read_config(folder: str | Path) -> DictConfig:
+def read_config(folder: str | Path, trust: Sequence[str] = ()) -> DictConfig:
     """Read the config of a run folder; its paths are those of where the folder is now.
 
+    Args:
+        folder: the run folder.
+        trust: modules that the config may name besides wsn's parts, see :mod:`wsn.config.trust`.
+
     Raises:
-        WsnError: the folder does not exist, or holds no run, or its config is damaged.
+        WsnError: the folder does not exist, or holds no run, or its config is damaged or names what is not trusted.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -92,6 +97,7 @@ def read_config(folder: str | Path) -> DictConfig:
         raise WsnError(f"{path} is damaged: it is not the config of a run. Restore it from a copy")
     check_format(cfg, path)
     cfg = migrate(cfg)
+    check_trusted(OmegaConf.to_container(cfg, resolve=False), path, trust)
     read_quality(folder)
     old = OmegaConf.select(cfg, "paths.run_dir")
     return cfg if old is None else OmegaConf.create(_moved(OmegaConf.to_container(cfg), str(old), str(folder)))
@@ -104,7 +110,7 @@ def save_config(cfg: DictConfig, space: SearchSpace, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / SPACE, space.to_json())
         values: Any = OmegaConf.to_container(cfg)
-        write_atomically(folder / CONFIG, OmegaConf.to_yaml({**values, **stamp()}))
+        write_atomically(folder / CONFIG, OmegaConf.to_yaml({**values, "resume": None, **stamp()}))
 
 
 @contextmanager
@@ -138,6 +144,8 @@ def hold(folder: Path, doing: str) -> Iterator[None]:
             folder.mkdir(parents=True, exist_ok=True)
             ours = held.enter_context(locked(folder / f".{doing}.lock"))
             if ours:
+                for part in (folder, folder / "checkpoints"):
+                    sweep_away(part)
                 write_atomically(who, f"process {os.getpid()} of {socket.gethostname()}")
         if not ours:
             holder = who.read_text("utf-8") if who.exists() else "another process"

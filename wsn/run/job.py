@@ -3,7 +3,9 @@
 import gc
 import json
 import os
+import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -19,7 +21,7 @@ from wsn.errors import WsnError
 from wsn.files import locked, write_atomically
 from wsn.logging.ledger import Ledger, job_key
 from wsn.run.folder import checkpoint_of
-from wsn.run.sweep import OUTSIDE, RANKS, RECORD, read_record, refuse_subprocesses, write_index
+from wsn.run.sweep import LAUNCHER, OUTSIDE, RANKS, RECORD, read_record, refuse_subprocesses, write_index
 
 Metrics = dict[str, float]
 
@@ -31,11 +33,41 @@ def in_sweep() -> bool:
 
 def run_job(cfg: DictConfig, task: Callable[[DictConfig], Metrics]) -> Metrics | None:
     """Run this process's job of a multirun, in the folder that Hydra made for it; see :func:`run_in`."""
+    end_with_launcher()
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     if any(int(os.environ.get(name, 0)) for name in RANKS):
         return task(_resumed(cfg, folder))  # one more process of a job whose first one keeps the record
     return run_in(folder, [o for o in hydra.overrides.task if o.partition("=")[0] not in OUTSIDE], cfg, task)
+
+
+_watched = threading.Event()
+
+
+def end_with_launcher(poll: float = 1.0, grace: float = 30.0) -> None:
+    """End this process when the one that launches a sweep's jobs is gone, if it is a worker of that.
+
+    Joblib's workers would otherwise train on, and wait for jobs for ever. A training gets SIGTERM, on which it keeps a
+    checkpoint, and some time for it.
+
+    Args:
+        poll: seconds between two looks.
+        grace: seconds from SIGTERM until the process is ended in any case.
+    """
+    launcher = int(os.environ.get(LAUNCHER, 0))
+    if _watched.is_set() or os.name != "posix" or os.getppid() != launcher:
+        return
+    _watched.set()
+
+    def watch() -> None:
+        while os.getppid() == launcher:
+            time.sleep(poll)
+        if signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, None):  # Lightning's, while it trains
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(grace)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="end with the launcher").start()
 
 
 def run_in(

@@ -7,7 +7,7 @@ from typing import Any
 from wsn.errors import WsnError, listed
 from wsn.evaluation.pareto import Front
 from wsn.evaluation.quality import quality_of
-from wsn.files import Row, read_csv
+from wsn.files import Row, read_subnets
 from wsn.search.constraint import Constraint, within
 
 RULES = ("mix", "sorted", "route")
@@ -34,12 +34,12 @@ def known_rows(folder: str | Path, search: str | None = None, every: bool = Fals
         raise WsnError(
             f"{folder} has no search {search!r}; it has {listed(names) or 'none'}. Run wsn search run={folder}"
         )
-    rows = [row for path in searches for row in read_csv(path)]
+    rows = [row for path in searches for row in read_subnets(path)]
     if every:
         tables = sorted(folder.glob("*.csv"), key=lambda path: path.name != "subnets.csv")
-        rows += [row for path in tables for row in read_csv(path) if row.get("arch") and row.get("id")]
+        rows += [row for path in tables for row in read_subnets(path) if row.get("arch") and row.get("id")]
     elif not rows and (folder / "subnets.csv").exists():
-        own = read_csv(folder / "subnets.csv")
+        own = read_subnets(folder / "subnets.csv")
         last = own[-1] if own else {}
         rows = [r for r in own if (r["split"], r["step"]) == (last["split"], last["step"])]
     if not rows:

@@ -1,6 +1,6 @@
 """A run opened: its network, its data, what is known of its subnets, and what can be done with them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -39,16 +39,23 @@ class Run:
         folder: the run folder.
         checkpoint: ``last``, ``best`` (on held-out data), or a path.
         data: single values of the run's data config, e.g. ``{"root": "/data/imagenet"}``.
+        trust: modules that the run's config may name besides parts of wsn, see docs/security.md.
 
     Raises:
         WsnError: not a run folder, no such checkpoint, or an option that the data does not have.
     """
 
-    def __init__(self, folder: str | Path, checkpoint: str | Path = "last", data: Mapping[str, Any] | None = None):
+    def __init__(
+        self,
+        folder: str | Path,
+        checkpoint: str | Path = "last",
+        data: Mapping[str, Any] | None = None,
+        trust: Sequence[str] = (),
+    ):
         self.folder = Path(folder)
-        self.opened_by = (str(folder), str(checkpoint), dict(data or {}))
+        self.opened_by = (str(folder), str(checkpoint), dict(data or {}), tuple(trust))
         """Arguments that open it again, in another process."""
-        self.config: DictConfig = read_config(folder)
+        self.config: DictConfig = read_config(folder, trust)
         self.checkpoint = checkpoint_of(folder, checkpoint)
         for key, value in (data or {}).items():
             if key not in self.config.data:
@@ -158,21 +165,30 @@ class Run:
     def _options(self, verb: str, choices: list[str], options: Mapping[str, Any]) -> DictConfig:
         """Return the config of a verb."""
         cfg = compose(CONF, choices, verb)
-        folder, checkpoint, data = self.opened_by
+        folder, checkpoint, data, trust = self.opened_by
         unknown = [name for name in options if name not in cfg.keys()]  # noqa: SIM118  a missing value is not "in"
         if unknown:
             raise WsnError(f"{verb} has no option {unknown[0]!r}; it has {listed(k for k in cfg if k != 'run')}")
         try:
-            return OmegaConf.merge(cfg, {"run": folder, "checkpoint": checkpoint, "data": data or None}, dict(options))  # type: ignore[return-value]
+            return OmegaConf.merge(
+                cfg,
+                {"run": folder, "checkpoint": checkpoint, "data": data or None, "trust": list(trust)},
+                dict(options),
+            )  # type: ignore[return-value]
         except OmegaConfBaseException as error:
             raise WsnError(f"{verb}: {error.msg}" if hasattr(error, "msg") else f"{verb}: {error}") from error
 
 
-def open_run(folder: str | Path, checkpoint: str | Path = "last", data: Mapping[str, Any] | None = None) -> Run:
+def open_run(
+    folder: str | Path,
+    checkpoint: str | Path = "last",
+    data: Mapping[str, Any] | None = None,
+    trust: Sequence[str] = (),
+) -> Run:
     """Open a run folder; see :class:`Run` for the arguments, errors and all that can be done with it."""
-    return Run(folder, checkpoint, data)
+    return Run(folder, checkpoint, data, trust)
 
 
 def run_of(cfg: DictConfig) -> Run:
     """Return the run that the config of a verb names."""
-    return Run(cfg.run, cfg.checkpoint, cfg.data)
+    return Run(cfg.run, cfg.checkpoint, cfg.data, cfg.trust)

@@ -19,6 +19,8 @@ RECORD = "job.json"  # in each job's folder
 INDEX = "sweep.csv"  # in the sweep's
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # set where something else has made the processes
 GROUPS = ("method", "backbone", "data")
+LAUNCHER = "WSN_LAUNCHER"
+"""Environment variable: the process whose workers run a sweep's jobs."""
 OUTSIDE = ("sweep", "launcher")  # overrides that do not change what a job computes
 
 
@@ -32,6 +34,7 @@ class SweepFolder(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Set the folders, for the launcher and in every job's config; refuse what cannot work before any job."""
+        os.environ[LAUNCHER] = str(os.getpid())
         try:
             refuse_subprocesses(config)
         except WsnError as error:

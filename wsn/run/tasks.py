@@ -9,6 +9,7 @@ import hydra
 from omegaconf import DictConfig
 
 from wsn.config import CONF, check, command_line, main_errors, migrate, require_plugin
+from wsn.config.trust import trusting
 from wsn.run.finetune import adopt_run
 from wsn.run.folder import read_config
 from wsn.run.job import in_sweep, objective, run_job
@@ -79,6 +80,7 @@ class Task:
 
     def __call__(self, cfg: DictConfig) -> Any:
         """Run the command; a mistake is one line on stderr."""
+        trusting(cfg.get("trust"))
         sys.argv = list(self.arguments)  # from which Lightning starts the other processes of DDP
         return main_errors(TASKS[self.name])(cfg)
 

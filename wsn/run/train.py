@@ -50,7 +50,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
 
 
 def _train(cfg: DictConfig, folder: Path) -> dict[str, float]:
-    checkpoint, batches = _checkpoint(cfg)
+    checkpoint, logged = _checkpoint(cfg)
     quiet()
     torch.set_float32_matmul_precision("high")
     L.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -65,7 +65,7 @@ def _train(cfg: DictConfig, folder: Path) -> dict[str, float]:
     loggers = [build(node) for node in cfg.logger.values() if node is not None]
     for logger in loggers:
         if checkpoint and hasattr(logger, "resume_from"):
-            logger.resume_from(batches)
+            logger.resume_from(*logged)
         if not isinstance(logger, WandbLogger):  # W&B gets the config in a form of its own
             logger.log_hyperparams(OmegaConf.to_container(cfg))
     with own_gpu(cfg.trainer) as trainer_cfg:
@@ -163,13 +163,14 @@ def make_trainer(cfg: DictConfig, module: SupernetModule, callbacks: list, logge
     return build(node, callbacks=callbacks, logger=loggers, plugins=plugins, **strategy)
 
 
-def _checkpoint(cfg: DictConfig) -> tuple[Path | None, int]:
-    """Return the checkpoint to go on from and the batches trained until then, after looking whether it can be read."""
+def _checkpoint(cfg: DictConfig) -> tuple[Path | None, tuple[int, dict[str, Any] | None]]:
+    """Return the checkpoint to go on from, and what was logged until then: see :meth:`CSVLogger.resume_from`."""
     if not cfg.resume:
-        return None, 0
+        return None, (0, None)
     path = checkpoint_of(cfg.resume)
-    progress = load_checkpoint(path)["loops"]["fit_loop"]
-    return path, progress["epoch_loop.state_dict"]["_batches_that_stepped"]
+    checkpoint = load_checkpoint(path)
+    batches = checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"]
+    return path, (batches, checkpoint.get("last_row"))
 
 
 def _finish(loggers: list) -> None:

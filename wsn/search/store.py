@@ -1,13 +1,12 @@
 """A table that grows by a row at a time, and survives being killed."""
 
 import csv
-import json
 import os
 import sys
 from pathlib import Path
 
 from wsn.errors import WsnError
-from wsn.files import TEXTS, Row, read_csv, replacing, value_of
+from wsn.files import Row, fields_of, is_row, read_csv, replacing
 
 
 class RowFile:
@@ -51,8 +50,8 @@ class RowFile:
             lines = self.path.read_bytes().splitlines(keepends=True)
         except OSError as error:
             raise WsnError(f"Cannot read {self.path}: {error.strerror}") from error
-        columns = _fields(lines[0]) if lines else None
-        whole = [columns is not None and (i == 0 or _is_row(line, columns)) for i, line in enumerate(lines)]
+        columns = fields_of(lines[0]) if lines else None
+        whole = [columns is not None and (i == 0 or is_row(line, columns)) for i, line in enumerate(lines)]
         if all(whole):
             return
         good = [line for line, is_whole in zip(lines, whole) if is_whole]
@@ -68,27 +67,3 @@ class RowFile:
         if not good:
             self.path.unlink()
         print(f"{self.path}: {len(bad)} damaged lines were set aside in {aside.name}", file=sys.stderr)
-
-
-def _fields(line: bytes) -> list[str] | None:
-    """Return the fields of a line; None where it is no whole line of text."""
-    try:
-        text = line.decode("utf-8")
-        (fields,) = csv.reader([text], strict=True)
-    except (UnicodeDecodeError, csv.Error, ValueError):
-        return None
-    return fields if text.endswith("\n") and "\0" not in text else None
-
-
-def _is_row(line: bytes, columns: list[str]) -> bool:
-    """Tell whether a line has a value of the right kind for each column, and no header again."""
-    fields = _fields(line)
-    if fields is None or len(fields) != len(columns) or fields == columns:
-        return False
-    row = {key: value_of(key, text) for key, text in zip(columns, fields)}
-    if any(isinstance(value, str) for key, value in row.items() if key not in TEXTS):
-        return False
-    try:
-        return "arch" not in row or isinstance(json.loads(row["arch"] or ""), dict)
-    except ValueError:
-        return False
