@@ -43,7 +43,7 @@ seed() { # SEED
 epochs() { # as many images for each, whatever that costs
     local jobs=("${common[@]}" sweep=equal_epochs ledger="$folder/equal_epochs" budget_gmacs=null seed=0,1,2)
     python train.py "${jobs[@]}" method=ofa evaluation.table="$folder/chosen.csv"
-    python train.py "${jobs[@]}" method=bignas,sandwich,spos method.phases.all.epochs=38 evaluation.table="$folder/chosen.csv"
+    python train.py "${jobs[@]}" method=bignas,sandwich,spos method.phases.all.epochs=29 evaluation.table="$folder/chosen.csv"
 }
 report() {
     python compare.py runs="$folder"

@@ -1,19 +1,26 @@
 """Damaged and shared run folders: one error that names the file or the process, and nothing read wrong in silence."""
 
 import json
+import os
 import random
+import signal
 import subprocess
 import sys
 import time
 
 import pytest
 import torch
+from helpers.scripts import SMALL, command, start, the_run, weights
 
 from wsn import WsnError
 from wsn.callbacks.checkpoint import load_checkpoint
+from wsn.evaluation.evaluate import evaluate
+from wsn.evaluation.metrics import ImageMetrics
+from wsn.files import read_csv, read_subnets, replacing, sweep_away
 from wsn.run.folder import hold, read_config
 from wsn.search.store import RowFile
 
+SLOW = pytest.mark.slow
 GOOD = "method: {name: ofa}\nbackbone: {name: mobilenet}\npaths: {run_dir: x}\n"
 
 
@@ -170,3 +177,155 @@ def test_damaged_rows_are_set_aside_and_said_and_the_others_kept(kind, tmp_path,
     again.append(ROWS[0])
     assert RowFile(path).rows == [*again.rows]
     assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_commands_that_only_read_a_damaged_table_leave_rows_out_and_say_so(kind, tmp_path, capsys):
+    path = tmp_path / "evaluations.csv"
+    table = RowFile(path)
+    for row in ROWS:
+        table.append(row)
+    lines, lost = damage(kind, lines_of(path))
+    path.write_bytes(b"".join(lines))
+    if lost == len(ROWS):
+        with pytest.raises(WsnError, match="is damaged"):
+            read_subnets(path)
+        return
+    rows = read_subnets(path)
+    assert len(rows) == len(ROWS) - lost
+    assert all(row in ROWS for row in rows)
+    assert "damaged lines are left out" in capsys.readouterr().err
+    assert path.read_bytes() == b"".join(lines)
+
+
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
+    for name in (".last.123.ckpt", ".subnets.9.csv", ".training.lock", ".gitignore", "last.12.ckpt", ".hydra"):
+        (tmp_path / name).touch()
+    sweep_away(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {".training.lock", ".gitignore", "last.12.ckpt", ".hydra"}
+
+
+# -- a full disk -----------------------------------------------------------------------------------------------
+
+SHORT = ["method=spos", "method.phases.0.epochs=2", "method.phases.0.warmup_epochs=0", *SMALL]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    out = tmp_path_factory.mktemp("undisturbed")
+    command("train.py", *SHORT, out=out)
+    return the_run(out)
+
+
+@pytest.mark.xdist_group("faults")
+@pytest.mark.parametrize(
+    "name", ["subnets.csv", pytest.param("front.json", marks=SLOW), pytest.param("front.png", marks=SLOW)]
+)
+def test_a_full_disk_is_one_error_and_the_run_goes_on_from_there(name, undisturbed, tmp_path):
+    probe = ["+callbacks.full._target_=helpers.probes.FullDisk", f"+callbacks.full.name={name}"]
+    probe += [f"+callbacks.full.once={tmp_path}/once"]
+    done = command("train.py", *SHORT, *probe, out=tmp_path, check=False)
+    assert done.returncode == 1
+    run = the_run(tmp_path)
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert name in errors[0]
+    assert "No space left on device" in errors[0]
+    assert f"resume={run}" in errors[0]
+    assert "Traceback" not in done.stderr
+    assert not list(run.rglob(".*.*.*"))  # no half-written file is left
+    command("train.py", f"resume={run}", out=tmp_path)
+    for table in ("metrics.csv", "subnets.csv"):
+        assert read_csv(run / table) == read_csv(undisturbed / table)
+    a, b = weights(undisturbed), weights(run)
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("faults")
+def test_without_room_for_metrics_training_goes_on_and_says_so(undisturbed, tmp_path):
+    probe = ["+callbacks.full._target_=helpers.probes.FullDisk", "+callbacks.full.name=metrics.csv"]
+    done = command("train.py", *SHORT, *probe, f"+callbacks.full.once={tmp_path}/once", out=tmp_path)
+    assert "Cannot write" in done.stderr
+    assert read_csv(the_run(tmp_path) / "metrics.csv") == read_csv(undisturbed / "metrics.csv")
+
+
+def test_an_error_of_the_disk_names_its_file(tmp_path):
+    with pytest.raises(OSError, match="No space") as error, replacing(tmp_path / "a.csv"):
+        raise OSError(28, "No space left on device")
+    assert error.value.filename == str(tmp_path / "a.csv")
+
+
+@pytest.mark.xdist_group("faults")
+def test_a_locale_without_utf8(undisturbed, tmp_path):
+    words = ["env", "-u", "LANG", "LC_ALL=C", "PYTHONUTF8=0", "PYTHONCOERCECLOCALE=0", f"OUT={tmp_path}"]
+    words += [f"PYTHONPATH={os.path.dirname(__file__)}", "OMP_NUM_THREADS=1", sys.executable, "train.py", *SHORT]
+    done = subprocess.run(words, capture_output=True, check=False, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert b"Traceback" not in done.stderr
+    assert read_csv(the_run(tmp_path) / "subnets.csv") == read_csv(undisturbed / "subnets.csv")
+
+
+# -- what is not finite ----------------------------------------------------------------------------------------
+
+
+def test_an_evaluation_says_how_many_inputs_are_not_finite(net):
+    images = torch.randn(20, 1, 24, 24)
+    images[[3, 7]] = float("nan")
+    images[11, 0, 0, 0] = float("inf")
+    batches = [(images[:8], torch.zeros(8).long()), (images[8:], torch.zeros(12).long())]
+    with pytest.warns(UserWarning, match="3 of the 20 inputs evaluated have values that are not finite"):
+        evaluate(net, [net.space.min()], batches, None, lambda: ImageMetrics(10))
+
+
+def test_equal_images_are_said_when_the_data_is_opened():
+    from wsn.data.fashion_mnist import FashionMNISTSmall
+
+    class Black(FashionMNISTSmall):
+        def arrays(self):
+            images, *rest = super().arrays()
+            return (images * 0, *rest)
+
+    with pytest.raises(WsnError, match="all 10000 training images are equal"):
+        Black().setup()
+
+
+# -- sweeps ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_workers_end_with_their_launcher(tmp_path):
+    """As joblib's do not; a training keeps a checkpoint and can be resumed by the same command."""
+    sweep = ["-m", "sweep=s", "launcher=joblib", "seed=0,1", *SHORT, "method.phases.0.epochs=400"]
+    launcher = start("train.py", *sweep, out=tmp_path)
+    deadline = time.monotonic() + 100
+    while len(list(tmp_path.rglob("last.ckpt"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    workers = children(launcher.pid)
+    assert len(workers) >= 2
+    os.kill(launcher.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 40
+    while any(map(alive, workers)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not [w for w in workers if alive(w)]
+
+
+def children(pid):
+    out = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=True).stdout
+    direct = [int(word) for word in out.split()]
+    return [*direct, *(grandchild for child in direct for grandchild in children_or_none(child))]
+
+
+def children_or_none(pid):
+    try:
+        return children(pid)
+    except subprocess.CalledProcessError:
+        return []
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().split()[2] != "Z"
+    except OSError:
+        return False

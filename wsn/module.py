@@ -277,6 +277,7 @@ class SupernetModule(L.LightningModule):
         checkpoint.update(stamp())
         checkpoint["sampler"] = self.sampler.state_dict()
         checkpoint["macs_spent"] = self.macs_spent
+        checkpoint["global_batch"] = self._global_batch()
         if self.method.teacher is not None:
             checkpoint["teacher"] = self.method.teacher.state_dict()
 
@@ -287,6 +288,7 @@ class SupernetModule(L.LightningModule):
                 "A run of method=slimmable from before version 0.2 cannot be resumed: its optimizer has parameters in "
                 "another order. It can be evaluated and exported; start it again to train on"
             )
+        self._check_global_batch(checkpoint.get("global_batch"))
         take_layout(self.supernet, checkpoint["state_dict"], "supernet.")
         groups = [state["param_groups"] for state in checkpoint.get("optimizer_states", [])]
         for scheduler, parts in zip(checkpoint.get("lr_schedulers", []), groups):  # earlier versions kept a rate there
@@ -298,6 +300,22 @@ class SupernetModule(L.LightningModule):
             assert self.method.teacher is not None
             self.method.teacher.load_state_dict(checkpoint["teacher"])
             self.method.teacher.to(self.device)
+
+    def _global_batch(self) -> int | None:
+        """Return the samples of a batch over all processes; None where the data does not say."""
+        size = getattr(getattr(self.trainer, "datamodule", None), "batch_size", None)
+        return None if size is None else size * self.trainer.world_size
+
+    def _check_global_batch(self, before: int | None) -> None:
+        """Check that a resumed run divides the same batches among its processes: position and order are by batch."""
+        now = self._global_batch()
+        if before and now and before != now:
+            world = self.trainer.world_size
+            fits = f"data.batch_size={before // world}" if before % world == 0 else f"processes that divide {before}"
+            raise WsnError(
+                f"This run has trained with batches of {before} samples over all processes; {world} processes of "
+                f"data.batch_size={now // world} make {now}, and it could not go on where it was. Set {fits}"
+            )
 
 
 def _seen(inputs: Tensor) -> str:

@@ -24,6 +24,7 @@ import torch
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+os.environ["WSN_TRUST"] = "helpers"
 
 from helpers.scripts import SMALL, command, start, the_run  # noqa: E402
 from helpers.wandb_files import history  # noqa: E402
@@ -99,16 +100,21 @@ def different(whole: Path, run: Path) -> list[str]:
     for name in ("front.json", "space.json", "quality.json"):
         if (whole / name).read_bytes() != (run / name).read_bytes():
             found.append(name)
-    configs = [(f / "config.yaml").read_text().replace(str(f), "").split("\n") for f in (whole, run)]
-    if [line for line in configs[0] if "wandb" not in line and not line.strip().startswith("id:")] != [
-        line for line in configs[1] if "wandb" not in line and not line.strip().startswith("id:")
-    ]:
+    if config(whole) != config(run):
         found.append("config.yaml")
     if names(whole) != names(run):
         found += sorted(str(name) for name in names(whole) ^ names(run))
     if (whole / "wandb").exists():
         found += histories(whole, run)
     return found
+
+
+def config(run: Path) -> list[str]:
+    """Return the lines of a run's config, without the names of its folders and its id at W&B."""
+    text = (run / "config.yaml").read_text("utf-8")
+    for folder in (run, *run.parents[:3]):
+        text = text.replace(str(folder), "")
+    return [line for line in text.split("\n") if not line.strip().startswith("id:")]
 
 
 def names(run: Path) -> set[Path]:
@@ -163,7 +169,10 @@ def histories(whole: Path, run: Path) -> list[str]:
 
 def left_out(key: str) -> bool:
     """Tell whether a value is of time, or of a file whose name is random."""
-    return key.startswith(("_", "pareto/picture", "pareto/subnets", "pareto/front")) or key == "epoch"
+    return (
+        key.startswith(("_", "pareto/picture", "pareto/subnets", "pareto/front", "Custom Chart Tables"))
+        or key == "epoch"
+    )
 
 
 def report() -> None:

@@ -1,5 +1,6 @@
 """Callbacks that tests put into a run by ``+callbacks.NAME._target_=helpers.probes.X``."""
 
+import errno
 import json
 import os
 import signal
@@ -11,12 +12,14 @@ from lightning.pytorch.callbacks import Callback
 class KillAt(Callback):
     """Send the process a signal after an optimizer step: ``kill -9`` by default, ``SIGINT`` is Ctrl-C.
 
-    Once only, if ``once`` is the path of a file that notes it. Or after so many batches of this process: ``batch``.
+    Only in the process ``rank``, if given. Once only, if ``once`` is the path of a file that notes it. Or after so many
+    batches of this process: ``batch``.
     """
 
-    def __init__(self, step, name="SIGKILL", once=None, batch=None):
+    def __init__(self, step, name="SIGKILL", once=None, batch=None, rank=None):
         self.step = step
         self.batch = batch
+        self.rank = rank
         self.signal = getattr(signal, name)
         self.once = once and Path(once)
 
@@ -24,6 +27,7 @@ class KillAt(Callback):
         if self.batch is not None:
             self.batch -= 1
         reached = trainer.global_step == self.step if self.batch is None else self.batch == 0
+        reached = reached and self.rank in (None, trainer.global_rank)
         if reached and not (self.once and self.once.exists()):
             if self.once:
                 self.once.touch()
@@ -63,3 +67,22 @@ class NoteDraws(Callback):
 
     def on_train_end(self, trainer, pl_module):
         (self.folder / f"draws-{trainer.global_rank}.json").write_text(json.dumps(self.seen))
+
+
+class FullDisk(Callback):
+    """Let the disk be full when a file of a name is moved to its place; once: the file ``once`` notes it."""
+
+    def __init__(self, name, once):
+        self.name = name
+        self.once = Path(once)
+
+    def on_fit_start(self, *_):
+        real = os.replace
+
+        def replace(source, target):
+            if Path(target).name == self.name and not self.once.exists():
+                self.once.touch()
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            real(source, target)
+
+        os.replace = replace

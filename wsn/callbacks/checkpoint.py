@@ -145,10 +145,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-            kept = "the checkpoint before it is intact" if path.exists() else "there is none before it"
+            kept = f"The checkpoint before it is intact. Make room, then go on with resume={path.parent.parent}"
+            none = "There is none before it. Make room, then start again"
             raise WsnError(
-                f"Cannot write the checkpoint {path}: {error}. Is the disk full? {kept[0].upper() + kept[1:]}. Make "
-                f"room, then go on with resume={path.parent.parent}"
+                f"Cannot write the checkpoint {path}: {error}. Is the disk full? {kept if path.exists() else none}"
             ) from error
 
 

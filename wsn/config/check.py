@@ -24,6 +24,7 @@ def check(cfg: DictConfig) -> None:
         WsnError: what was received, what is allowed, and which override mends it.
     """
     _check_task(cfg)
+    _check_processes(cfg.trainer)
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise WsnError(f"{missing[0]} has no value. Pass it on the command line: {missing[0]}=...")
@@ -60,6 +61,19 @@ def _check_task(cfg: DictConfig) -> None:
     if reads != has:
         choose = "data=shakespeare, or data=text" if reads == "text" else "backbone=llama, or backbone=gpt2"
         raise WsnError(f"backbone={cfg.backbone.name} reads {reads}, data={cfg.data.name} has {has}. Set e.g. {choose}")
+
+
+def _check_processes(trainer: DictConfig) -> None:
+    """Check that several processes have a strategy that lets a step train a part of the network."""
+    devices = trainer.get("devices", 1)
+    count = len(devices) if isinstance(devices, ListConfig) else devices
+    several = (isinstance(count, int) and count > 1) or trainer.get("num_nodes", 1) > 1
+    if several and trainer.get("strategy") is None:
+        given = f"trainer.devices={devices} trainer.num_nodes={trainer.get('num_nodes', 1)}"
+        raise WsnError(
+            f"{given} start several processes, and a step here trains only a part of the network, for which they need "
+            f"another strategy. Add trainer=ddp (trainer.accelerator={trainer.get('accelerator', 'cpu')}) to it"
+        )
 
 
 def _check_data_root(cfg: DictConfig) -> None:

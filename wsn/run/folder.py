@@ -21,6 +21,7 @@ from wsn.evaluation.quality import read_quality
 from wsn.files import locked, sweep_away, write_atomically
 from wsn.space import SearchSpace
 
+DEVICES = ("accelerator", "devices", "num_nodes", "precision")
 CONFIG, SPACE = "config.yaml", "space.json"
 WHICH = ("last", "best")
 
@@ -47,7 +48,8 @@ def checkpoint_of(folder: str | Path, which: str | Path = "last") -> Path:
 def begin_run(cfg: DictConfig) -> tuple[DictConfig, Path]:
     """Return the config and folder of a new run, or of the one that ``resume`` names.
 
-    A resumed run uses the config of its folder; overrides of single values beside ``resume=`` are applied to it.
+    A resumed run uses the config of its folder; overrides of single values beside ``resume=`` are applied to it, and
+    ``trainer=ddp`` chooses other devices.
 
     Raises:
         WsnError: the folder of ``resume`` is not a run's.
@@ -63,6 +65,9 @@ def begin_run(cfg: DictConfig) -> tuple[DictConfig, Path]:
         key, _, value = override.lstrip("+").partition("=")
         if key in ("resume", "trust"):
             continue
+        if key == "trainer":  # on other devices, or in more processes
+            saved.trainer = {**_common(saved.trainer, cfg.trainer), **{k: cfg.trainer[k] for k in DEVICES}}
+            continue
         if OmegaConf.select(saved, key) is None or isinstance(OmegaConf.select(saved, key), DictConfig):
             raise WsnError(
                 f"{override!r} cannot be changed in a resumed run, whose config is {folder / CONFIG}. Allowed beside "
@@ -71,6 +76,12 @@ def begin_run(cfg: DictConfig) -> tuple[DictConfig, Path]:
         OmegaConf.update(saved, key, _parse(value))
     OmegaConf.update(saved, "resume", str(folder))
     return saved, folder
+
+
+def _common(saved: DictConfig, chosen: DictConfig) -> dict[str, Any]:
+    """Return a trainer's group as it was chosen, with the saved values of what both have."""
+    plain: Any = OmegaConf.to_container(chosen)
+    return {key: saved.get(key, value) for key, value in plain.items()}
 
 
 def read_config(folder: str | Path, trust: Sequence[str] = ()) -> DictConfig:

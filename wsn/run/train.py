@@ -22,6 +22,7 @@ from wsn.callbacks.pareto_logging import ParetoLogging
 from wsn.callbacks.progressive_shrinking import ProgressiveShrinking
 from wsn.config import build, build_data, build_group
 from wsn.data.base import DataModule
+from wsn.errors import WsnError
 from wsn.logging.console import quiet
 from wsn.methods.base import Method
 from wsn.module import SupernetModule
@@ -33,6 +34,10 @@ from wsn.schedule import total_epochs
 
 ENDED_BY_SIGTERM = 128 + 15
 """Exit status of a training that a signal ended after it had kept a checkpoint, as shells have it."""
+
+
+LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL", "timed out", "Timed out")
+"""In what gloo and NCCL say where another process is no more there."""
 
 
 def train(cfg: DictConfig) -> dict[str, float]:
@@ -78,6 +83,13 @@ def _train(cfg: DictConfig, folder: Path) -> dict[str, float]:
             if trainer.is_global_zero:
                 print(f"Ended by a signal; go on with resume={folder}", file=sys.stderr)
             sys.exit(ENDED_BY_SIGTERM)
+        except RuntimeError as error:
+            if trainer.world_size > 1 and any(text in str(error) for text in LOST):
+                raise WsnError(
+                    f"Another process of this training has ended: {str(error).splitlines()[0][:200]}. Its own output "
+                    f"says why; if it says nothing, it was killed. Go on with resume={folder}"
+                ) from error
+            raise
         finally:
             _finish(loggers)
     rank_zero_info(f"Run folder: {folder}")
