@@ -135,7 +135,7 @@ def _run(script, overrides, environment, streams, blocked):
             del sys.modules[name]
     sys.modules.update(dict.fromkeys(set(blocked) - {"wsn"}))  # None: importing it is an error
     sys.argv = [str(ROOT / script), *overrides]
-    sys.path[0] = str(ROOT)
+    sys.path.insert(0, str(ROOT))
     runpy.run_path(sys.argv[0], run_name="__main__")
 
 

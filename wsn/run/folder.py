@@ -68,7 +68,9 @@ def begin_run(cfg: DictConfig) -> tuple[DictConfig, Path]:
         if key == "trainer":  # on other devices, or in more processes
             saved.trainer = {**_common(saved.trainer, cfg.trainer), **{k: cfg.trainer[k] for k in DEVICES}}
             continue
-        if OmegaConf.select(saved, key) is None or isinstance(OmegaConf.select(saved, key), DictConfig):
+        group, _, last = key.rpartition(".")
+        node = OmegaConf.select(saved, group) if group else saved
+        if not isinstance(node, DictConfig) or last not in node or isinstance(node.get(last), DictConfig):
             raise WsnError(
                 f"{override!r} cannot be changed in a resumed run, whose config is {folder / CONFIG}. Allowed beside "
                 "resume= are single values, e.g. trainer.max_epochs=20"
