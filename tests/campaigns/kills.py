@@ -34,10 +34,8 @@ from wsn.files import read_csv, write_csv  # noqa: E402
 TABLE = ROOT / "docs" / "data" / "kills.csv"
 IMAGES = [*SMALL, "callbacks.checkpoint.every_n_steps=1", "evaluation.every_n_epochs=1"]
 TEXT = [
-    "data=shakespeare_small", "backbone=llama", "backbone.num_layers=2", "backbone.hidden_size=32",
-    "backbone.intermediate_size=64", "backbone.num_heads=2", "backbone.num_kv_heads=2", "data.block_size=32",
-    "data.batch_size=4", "evaluation.panel=1", "evaluation.every_n_epochs=1", "trainer.limit_train_batches=3",
-    "trainer.log_every_n_steps=1", "trainer.enable_progress_bar=false", "callbacks.checkpoint.every_n_steps=1",
+    "debug=fast_language", "backbone=llama", "data=shakespeare", "trainer.limit_train_batches=3",
+    "evaluation.every_n_epochs=1", "trainer.enable_progress_bar=false", "callbacks.checkpoint.every_n_steps=1",
     "paths.output_dir=${oc.env:OUT}",
 ]  # fmt: skip
 SHORT = ["method.phases.0.epochs=3", "method.phases.0.warmup_epochs=0"]
@@ -48,7 +46,11 @@ CASES = {
     "sortednet, accumulated": ["method=sortednet", *IMAGES, *SHORT, "optim.accumulate=2"],
     "shift": ["method=spos", "sampler=shift", *IMAGES, *SHORT],
     "pa_da": ["method=pa_da", *IMAGES, *SHORT],
-    "deps with EMA": ["method=deps", "callbacks=ema", *IMAGES, *SHORT],
+    "deps with EMA": ["method=deps", "callbacks=ema", *IMAGES, "method.phases.0.epochs=2", "method.phases.1.epochs=2",
+                      "method.phases.0.warmup_epochs=0"],
+    "soft, text": ["method=soft", *TEXT, *SHORT],
+    "amoeba, text": ["method=amoeba", *TEXT, "method.phases.0.epochs=2"],
+    "flextron, text": ["method=flextron", *TEXT, *[f"method.phases.{i}.epochs=1" for i in range(3)]],
     "bignas, W&B offline": ["method=bignas", "logger=wandb", "logger.wandb.offline=true", *IMAGES, *SHORT],
 }  # fmt: skip
 
@@ -63,7 +65,7 @@ def run_case(case: str, rng: random.Random, whole: dict[str, tuple[Path, float]]
         words = CASES[case] if resumed is None else [f"resume={resumed}"]
         process = start("train.py", *words, out=out)
         if len(moments) < (1 if rng.random() < 2 / 3 else 2):
-            moment = kill(process, out, rng.random() * seconds)
+            moment = kill(process, out, rng.random() * seconds * 0.9)
             if moment is not None:
                 moments.append(moment)
                 resumed = the_run(out)
@@ -169,9 +171,9 @@ def histories(whole: Path, run: Path) -> list[str]:
 
 def left_out(key: str) -> bool:
     """Tell whether a value is of time, or of a file whose name is random."""
-    return (
-        key.startswith(("_", "pareto/picture", "pareto/subnets", "pareto/front", "Custom Chart Tables"))
-        or key == "epoch"
+    return key.startswith(("_", "pareto/picture", "pareto/subnets", "pareto/front", "Custom Chart Tables")) or key in (
+        "epoch",
+        "trainer/global_step",
     )
 
 
