@@ -1,6 +1,7 @@
 """Files that a crash cannot spoil and two processes do not share, and tables of records."""
 
 import csv
+import errno
 import json
 import os
 import re
@@ -35,6 +36,32 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def place_for(path: str | Path, key: str) -> Path:
+    """Make the folder of a file that will be written, and see that something can be written there: before the work.
+
+    Args:
+        path: of the file.
+        key: option that named it, for the message.
+
+    Returns:
+        the path.
+
+    Raises:
+        WsnError: the folder cannot be made, or nothing can be written there.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe = path.with_name(f".{path.name}.{os.getpid()}")
+        probe.touch()
+        probe.unlink()
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    except OSError as error:
+        raise WsnError(f"{key}: cannot write {path}: {error.strerror}. Choose another place: {key}=...") from error
+    return path
 
 
 def sweep_away(folder: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from wsn.config.ranges import check_ranges
+from wsn.config.ranges import check_flags, check_ranges
 from wsn.errors import WsnError, listed
 from wsn.schedule import phases_of
 from wsn.space import Dimension
@@ -23,13 +23,25 @@ def check(cfg: DictConfig) -> None:
     Raises:
         WsnError: what was received, what is allowed, and which override mends it.
     """
+    if cfg.get("resume") == "":
+        raise WsnError("resume= has no value. Pass a run folder, resume=outputs/train/..., or leave it out")
+    for key, value in (("tags", cfg.get("tags")), ("trust", cfg.get("trust"))):
+        if value is not None and not isinstance(value, ListConfig | list):
+            raise WsnError(f"{key} must be a list. Received {value!r}; set e.g. {key}=[{value}]")
+    if not isinstance(cfg.method.name, str) or not cfg.method.name:
+        raise WsnError(f"method.name must be a text. Received {cfg.method.name!r}; set e.g. method.name=mine")
     _check_task(cfg)
     _check_processes(cfg.trainer)
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise WsnError(f"{missing[0]} has no value. Pass it on the command line: {missing[0]}=...")
     check_ranges(cfg)
+    check_flags(cfg)
     _check_data_root(cfg)
+    if cfg.method.phases is None or cfg.method.losses is None:
+        raise WsnError(
+            f"method={cfg.method.name} needs phases and losses. Set method.phases.NAME=null to leave one out"
+        )
     choices = check_space(cfg.backbone)
     _check_dimensions(cfg, choices)
     phases_of(OmegaConf.to_container(cfg.method.phases))  # type: ignore[arg-type]
@@ -40,7 +52,15 @@ def check(cfg: DictConfig) -> None:
 
 
 def _check_parts(cfg: DictConfig) -> None:
-    """Check that every phase's roles have a loss."""
+    """Check that every phase's roles have a loss, and learn from somebody who is there."""
+    everywhere = {role for phase in cfg.method.phases.values() if phase is not None for role in phase.roles}
+    for role, loss in cfg.method.losses.items():
+        target = loss.target if loss is not None else None
+        if target not in (None, "teacher", *everywhere):
+            raise WsnError(
+                f"method.losses.{role}.target={target}: nobody of that name is trained. Allowed: teacher, "
+                f"{listed(sorted(everywhere))}"
+            )
     for name, phase in cfg.method.phases.items():
         for role in phase.roles if phase is not None else ():
             known = [r for r, loss in cfg.method.losses.items() if loss is not None]
@@ -115,6 +135,9 @@ def _check_dimensions(cfg: DictConfig, choices: Mapping[str, set]) -> None:
                 f"method={cfg.method.name}: {follower} follow {leader}, and this backbone has no "
                 f"{KINDS[leader][0]}; it has {listed(choices)}. Take another backbone, or another method"
             )
+    for name in cfg.sampler.get("shared") or ():
+        if name not in DIMENSIONS and name not in cfg.backbone:
+            raise WsnError(f"sampler.shared: there is no dimension {name!r}. Allowed: {listed(sorted(DIMENSIONS))}")
     for name, phase in cfg.method.phases.items():
         wanted = phase.choices if phase is not None else {}
         unknown = [d for d, values in wanted.items() if values is not None and d not in cfg.backbone and d not in KINDS]

@@ -3,9 +3,12 @@
 import functools
 import itertools
 import os
+import re
 import sys
 from collections.abc import Callable
+from difflib import get_close_matches
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.utils import get_args_parser
@@ -14,9 +17,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from wsn.config.make import CONF, compose
+from wsn.config.make import CONF, compose, user_configs
 from wsn.config.moved import Recipe, recipe_of, rename_arguments
-from wsn.errors import WsnError, not_written
+from wsn.errors import WsnError, listed, not_written
 
 SWEPT = ("method", "experiment")
 """Groups that say which phases and losses there are."""
@@ -30,6 +33,7 @@ def command_line(arguments: list[str], name: str = "train") -> list[str]:
 
     try:
         check_dialect(arguments, name)
+        check_groups(arguments)
         return opened(quoted(rename_arguments(quoted(arguments), recipe)), name)
     except WsnError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -56,6 +60,33 @@ def check_dialect(arguments: list[str], name: str) -> None:
         if "=" not in argument and not argument.startswith("~"):
             example = f"run={argument}" if name != "train" else f"method={argument}"
             raise WsnError(f"wsn {name}: {argument!r} has no key. Options are key=value: type e.g. {example}")
+
+
+NULLABLE = ("experiment", "debug", "launcher", "hparams_search")
+"""Groups of which none may be chosen."""
+
+
+def check_groups(arguments: list[str]) -> None:
+    """Check that what is chosen of wsn's config groups is there.
+
+    Args:
+        arguments: of a command line.
+
+    Raises:
+        WsnError: the choice, what is close to it, and all that there is.
+    """
+    for argument in arguments:
+        group, sign, value = argument.partition("=")
+        folders = [folder / group for folder in (CONF, Path(user_configs())) if (folder / group).is_dir()]
+        if not sign or not re.fullmatch("[a-z_]+", group) or not folders or set(value) & set("({$'\""):
+            continue
+        known = sorted({p.relative_to(f).with_suffix("").as_posix() for f in folders for p in f.rglob("*.yaml")})
+        for choice in value.strip("[]").split(","):
+            if choice in known or (choice == "null" and group in NULLABLE):
+                continue
+            close = get_close_matches(choice, known, n=1)
+            hint = f"Did you mean {group}={close[0]}? " if close else ""
+            raise WsnError(f"{group}={choice}: there is no such config. {hint}Allowed: {listed(known, 40)}")
 
 
 def _recipe(overrides: list[str], name: str) -> Recipe:

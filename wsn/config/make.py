@@ -88,7 +88,8 @@ def build(node: Any, *args: Any, **kwargs: Any) -> Any:
                 raise WsnError(str(cause)) from error
         where = getattr(node, "_get_full_key", lambda _: "")(None) or "config"
         raise WsnError(
-            f"Cannot make {node['_target_']} from the config node {where!r}: {type(cause).__name__}: {cause}"
+            f"Cannot make {node['_target_']} from the config node {where!r}: {type(cause).__name__}: "
+            f"{' '.join(str(cause).split())}"
         ) from error
 
 

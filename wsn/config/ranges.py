@@ -1,7 +1,7 @@
 """What numbers of a configuration may be, by key: refused by name before anything heavy is imported."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,23 +119,72 @@ RANGES = {
     "trainer.max_epochs": _whole(1, null=True),
     "trainer.log_every_n_steps": _whole(1),
     "trainer.num_nodes": _whole(1),
+    "trainer.limit_train_batches": Range(0, open_low=True, null=True),
 }
 """Key → what it may be, where a configuration has it; ``*`` is any name. Of a list, each entry, however deep."""
+VERBS = {
+    "panel": _whole(),
+    "evaluations": _whole(1),
+    "workers": _whole(),
+    "group": _whole(1),
+    "seed": _whole(0, 2**32 - 1),
+    "latency.threads": _whole(1),
+    "latency.batch": _whole(1),
+    "search.population": _whole(2),
+    "search.parents": SHARE_ABOVE_ZERO,
+    "search.mutation": SHARE,
+    "search.mutate_prob": SHARE,
+    "search.children": _whole(1),
+    "search.coarse": _whole(1),
+    "search.start": _whole(1),
+    "search.picks": _whole(1),
+    "search.optimism": NOT_NEGATIVE,
+    "search.generations": _whole(1),
+    "search.batch": _whole(1),
+}
+"""As :data:`RANGES`, of the commands on a run folder."""
 
 
-def check_ranges(cfg: DictConfig) -> None:
+FLAGS = (
+    "channels_last", "data.flip", "data.download", "data.pack", "evaluation.calibrate", "optim.optimizer.nesterov",
+    "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.use_distributed_sampler",
+    "logger.wandb.offline", "logger.wandb.log_supernet", "method.compensate", "method.teacher_at_start",
+    "backbone.tie_embeddings",
+)  # fmt: skip
+"""Keys that are true or false, where a configuration has them."""
+
+
+LISTS = ("backbone.",)
+"""Beginnings of keys whose value may be a list of such numbers."""
+
+
+def check_ranges(cfg: DictConfig, ranges: Mapping[str, Range] = RANGES) -> None:
     """Find numbers that are none, or outside what they may be.
 
     Raises:
         WsnError: the key, what was received, what is allowed, and an override that would do.
     """
-    for pattern, allowed in RANGES.items():
+    for pattern, allowed in ranges.items():
         for key in _keys(cfg, pattern):
             value = OmegaConf.select(cfg, key)
-            entries = list(_flat(value)) if isinstance(value, ListConfig) else [value]
+            listed = isinstance(value, ListConfig) and key.startswith(LISTS)
+            entries = list(_flat(value)) if listed else [value]
             bad = [entry for entry in entries if entry not in allowed]
             if bad:
                 raise WsnError(f"{key} must be {allowed}. Received {bad[0]!r}; set e.g. {key}={allowed.example:g}")
+
+
+def check_flags(cfg: DictConfig) -> None:
+    """Find flags that are neither true nor false.
+
+    Raises:
+        WsnError: the key, and what was received.
+    """
+    for pattern in FLAGS:
+        for key in _keys(cfg, pattern):
+            value = OmegaConf.select(cfg, key)
+            if not isinstance(value, bool):
+                raise WsnError(f"{key} must be true or false. Received {value!r}; set e.g. {key}=true")
 
 
 def _keys(cfg: DictConfig, pattern: str) -> Iterator[str]:

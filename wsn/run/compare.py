@@ -9,7 +9,7 @@ from wsn.comparison.page import write_page
 from wsn.comparison.runs import find_runs
 from wsn.comparison.statistics import mean_front
 from wsn.comparison.summary import Comparison
-from wsn.files import write_atomically, write_csv
+from wsn.files import place_for, write_atomically, write_csv
 from wsn.logging.plots import plot_comparison
 
 
@@ -27,12 +27,11 @@ def compare(paths: Sequence[str | Path], out: str | Path) -> str:
     Returns:
         the Markdown table.
     """
+    out = place_for(Path(out) / "report.html", "out").parent
     runs, skipped = find_runs(paths)
     comparison = Comparison(runs, skipped)
     for folder, reason in skipped.items():
         print(f"left out: {folder}: {reason}", file=sys.stderr)
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
     table = markdown(comparison)
     write_atomically(out / "comparison.md", table)
     write_csv(out / "comparison.csv", run_rows(comparison))

@@ -9,7 +9,7 @@ from wsn.config import to_python
 from wsn.evaluation.evaluate import Candidate, candidates, row, with_method
 from wsn.evaluation.pareto import Front
 from wsn.evaluation.quality import quality_of
-from wsn.files import write_csv
+from wsn.files import place_for, write_csv
 from wsn.logging.console import quiet
 from wsn.logging.progress import progress_bar
 from wsn.logging.results import print_results
@@ -29,7 +29,8 @@ def evaluate_run(cfg: DictConfig, run: Run | None = None) -> list[dict[str, Any]
     """
     quiet()
     run = run or run_of(cfg)
-    net, folder = run.net, run.folder
+    out = place_for(run.folder / cfg.out, "out")
+    net = run.net
     evaluator = Evaluator(run, cfg.split, cfg.calibrate)
     chosen = _chosen(cfg, run)
     subnets = [c.subnet for c in chosen]
@@ -38,9 +39,9 @@ def evaluate_run(cfg: DictConfig, run: Run | None = None) -> list[dict[str, Any]
     rows = [row(net, c, m, split=cfg.split) for c, m in zip(chosen, metrics)]
     front = Front(rows, quality_of(rows).objectives)
     rows = [{**r, "on_front": r in front} for r in rows]
-    write_csv(folder / cfg.out, rows)
+    write_csv(out, rows)
     print_results(rows)
-    rank_zero_info(f"Written: {folder / cfg.out}")
+    rank_zero_info(f"Written: {out}")
     return rows
 
 

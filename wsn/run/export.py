@@ -19,6 +19,7 @@ from wsn.deploy.formats import FORMATS, Export, Source, check_formats
 from wsn.deploy.plain import file_size
 from wsn.evaluation.evaluate import Candidate, row
 from wsn.evaluation.quality import quality_of
+from wsn.files import place_for
 from wsn.logging.console import quiet
 from wsn.logging.progress import progress_bar
 from wsn.run.evaluator import Evaluator
@@ -28,7 +29,7 @@ from wsn.supernet.images import at_resolution
 from wsn.supernet.leaves import detach_tree, shallow_tree
 
 Row = dict[str, Any]
-ELASTIC = "elastic"
+ELASTIC, INDEX = "elastic", "index.json"
 
 
 def export_run(cfg: DictConfig, run: Run | None = None) -> Path:
@@ -51,8 +52,9 @@ def export_run(cfg: DictConfig, run: Run | None = None) -> Path:
     check_formats(formats, [ELASTIC])
     run = run or run_of(cfg)
     subnets = run.find_all(to_python(cfg.subnet), cfg.search_name)
-    net, evaluator = run.net, Evaluator(run, cfg.split)
     folder = Path(cfg.out or run.folder / "export" / _name(cfg.subnet, subnets))
+    place_for(folder / INDEX, "out")
+    net, evaluator = run.net, Evaluator(run, cfg.split)
     latency = Latency(**cfg.latency)
     views = evaluator.views(subnets)
     found = evaluator.measure(views, subnets)
@@ -74,7 +76,7 @@ def export_run(cfg: DictConfig, run: Run | None = None) -> Path:
         exports.append({"id": f"{len(rows)} subnets", "format": ELASTIC, "path": ELASTIC, "bytes": file_size(path)})
     card = model_card(cfg, rows, exports, latency.hardware())
     index = {**stamp(), "subnets": rows, "exports": exports, "hardware": latency.hardware()}
-    (folder / "index.json").write_text(json.dumps(index, indent=1), "utf-8")
+    (folder / INDEX).write_text(json.dumps(index, indent=1), "utf-8")
     (folder / "README.md").write_text(card, "utf-8")
     print(card)
     rank_zero_info(f"Written: {folder}")

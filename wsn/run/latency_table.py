@@ -4,6 +4,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from wsn.files import place_for
 from wsn.run.folder import read_config
 
 
@@ -20,6 +21,8 @@ def build_table(**options: Any) -> Path:
         WsnError: not a run folder, an unknown device, or a damaged ``measured.csv``.
     """
     read_config(options["run"])
+    if options["out"]:
+        place_for(options["out"], "out")
     if options["measured"]:
         from wsn.cost_models.onnx_set import read_measured
 

@@ -29,7 +29,7 @@ from wsn.search.store import RowFile
 from wsn.space import SearchSpace, Subnet
 
 # What does not change which subnets a search comes to.
-_FREE = ("run", "evaluations", "group", "workers", "name", "paths", "data")
+_FREE = ("run", "trust", "evaluations", "group", "workers", "name", "paths", "data")
 
 
 def search_run(cfg: DictConfig, run: Run | None = None) -> Front:

@@ -1,5 +1,6 @@
 """The commands that Hydra configures: each looks at its config at once, then imports what is heavy and runs."""
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,11 +10,13 @@ import hydra
 from omegaconf import DictConfig
 
 from wsn.config import CONF, check, command_line, main_errors, migrate, require_plugin
+from wsn.config.ranges import VERBS, check_ranges
 from wsn.config.trust import trusting
+from wsn.errors import WsnError
 from wsn.run.finetune import adopt_run
 from wsn.run.folder import read_config
 from wsn.run.job import in_sweep, objective, run_job
-from wsn.run.known import check_spec
+from wsn.run.known import check_spec, known_rows
 from wsn.search.constraint import Constraint
 
 
@@ -35,6 +38,7 @@ def checked_train(cfg: DictConfig) -> dict[str, float]:
 def evaluate(cfg: DictConfig) -> None:
     """Look at the run folder at once, then evaluate."""
     read_config(cfg.run)
+    check_ranges(cfg, VERBS)
     from wsn.run.evaluate import evaluate_run
 
     evaluate_run(cfg)
@@ -43,7 +47,10 @@ def evaluate(cfg: DictConfig) -> None:
 def search(cfg: DictConfig) -> None:
     """Look at the run folder and the constraints at once, then search."""
     read_config(cfg.run)
+    check_ranges(cfg, VERBS)
     Constraint.parse_all(cfg.constraints)
+    if cfg.name is not None and not re.fullmatch(r"\w[\w.@<=-]*", cfg.name):
+        raise WsnError(f"name={cfg.name}: the name of a folder, of letters, digits, - and _. Set e.g. name=first")
     from wsn.run.search import search_run
 
     search_run(cfg)
@@ -52,7 +59,10 @@ def search(cfg: DictConfig) -> None:
 def export(cfg: DictConfig) -> None:
     """Look at the run folder and the subnet at once, then export."""
     read_config(cfg.run)
+    check_ranges(cfg, VERBS)
     check_spec(cfg.subnet)
+    if cfg.search_name is not None:
+        known_rows(cfg.run, cfg.search_name)
     from wsn.run.export import export_run
 
     export_run(cfg)

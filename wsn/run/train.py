@@ -149,9 +149,15 @@ def make_callbacks(cfg: DictConfig, method: Method, folder: Path) -> list[Callba
         method: that of the module.
         folder: the run folder.
     """
-    chosen = [build(node) for node in cfg.callbacks.values() if node is not None]
+    chosen = [_callback(name, build(node)) for name, node in cfg.callbacks.items() if node is not None]
     own = list(method.callbacks.values())
     return [ProgressiveShrinking(), *own, *chosen, build(cfg.evaluation), ParetoLogging(folder, cfg)]
+
+
+def _callback(name: Any, made: Any) -> Callback:
+    if not isinstance(made, Callback):
+        raise WsnError(f"callbacks.{name} is no callback of Lightning: {made!r}. Its _target_ must make one")
+    return made
 
 
 def _keep_to_budget(cfg: DictConfig, module: SupernetModule, data: Any) -> None:
