@@ -176,7 +176,7 @@ def read_space(folder: str | Path) -> SearchSpace | None:
         WsnError: the file is damaged.
     """
     path = Path(folder) / SPACE
-    return SearchSpace.from_json(path.read_text("utf-8")) if path.exists() else None
+    return SearchSpace.from_json(path.read_text("utf-8", "replace")) if path.exists() else None
 
 
 def _moved(node: Any, old: str, new: str) -> Any:

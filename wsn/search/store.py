@@ -50,6 +50,8 @@ class RowFile:
             lines = self.path.read_bytes().splitlines(keepends=True)
         except OSError as error:
             raise WsnError(f"Cannot read {self.path}: {error.strerror}") from error
+        if not lines:
+            print(f"{self.path} is empty: what it had is measured again", file=sys.stderr)
         columns = fields_of(lines[0]) if lines else None
         whole = [columns is not None and (i == 0 or is_row(line, columns)) for i, line in enumerate(lines)]
         if all(whole):
