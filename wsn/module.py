@@ -225,6 +225,9 @@ class SupernetModule(L.LightningModule):
 
     def _log_step(self, losses: dict[str, Tensor]) -> None:
         total = torch.stack(list(losses.values())).mean()
+        logged: Any = self.trainer._results
+        for key in [k for k in logged or () if k.partition("train/loss/")[2] not in ("", *losses)]:
+            del logged[key]  # of a role of an earlier step: Lightning would log its value again
         self.log("train/loss", total, prog_bar=True)
         self.log_dict({f"train/loss/{role}": loss for role, loss in losses.items()})
         optimizer: Any = self.optimizers()

@@ -9,7 +9,6 @@ config, the names of all files, and of runs with ``logger=wandb`` the history th
 """
 
 import argparse
-import hashlib
 import os
 import random
 import shutil
@@ -95,10 +94,9 @@ def kill(process: object, out: Path, delay: float) -> str | None:
 
 def different(whole: Path, run: Path) -> list[str]:
     """Return what a resumed run has otherwise than one that was not killed."""
-    found = [name for name in ("last.ckpt", "best.ckpt") if state(whole, name) != state(run, name)]
-    for name in ("metrics.csv", "subnets.csv"):
-        if read_csv(whole / name) != read_csv(run / name):
-            found.append(name)
+    pairs = [(name, state(whole, name), state(run, name)) for name in ("last.ckpt", "best.ckpt")]
+    pairs += [(name, read_csv(whole / name), read_csv(run / name)) for name in ("metrics.csv", "subnets.csv")]
+    found = [name + where for name, a, b in pairs if (where := difference(a, b)) is not None]
     for name in ("front.json", "space.json", "quality.json"):
         if (whole / name).read_bytes() != (run / name).read_bytes():
             found.append(name)
@@ -125,29 +123,31 @@ def names(run: Path) -> set[Path]:
     return {path for path in paths if path.parts[0] != "wandb"}
 
 
-def state(run: Path, name: str) -> str:
-    """Return a digest of a checkpoint."""
-    digest = hashlib.sha256()
-
-    def add(node: object) -> None:
-        if isinstance(node, torch.Tensor):
-            digest.update(node.detach().reshape(-1).view(torch.uint8).numpy().tobytes() if node.numel() else b"")
-        elif isinstance(node, dict):
-            for key in sorted(node, key=str):
-                digest.update(str(key).encode())
-                add(node[key])
-        elif isinstance(node, (list, tuple)):
-            for part in node:
-                add(part)
-        else:
-            digest.update(repr(node).encode())
-
+def state(run: Path, name: str) -> object:
+    """Return what a checkpoint holds, as plain values; without Lightning's count of its own starts."""
     path = run / "checkpoints" / name
-    if path.exists():
-        content = torch.load(path, weights_only=True)
-        content.pop("loops", None)  # Lightning counts there how often it was started
-        add(content)
-    return digest.hexdigest()
+    content = torch.load(path, weights_only=True) if path.exists() else {}
+    content.pop("loops", None)
+    return content
+
+
+def difference(a: object, b: object, path: str = "") -> str | None:
+    """Return where two nested values differ first; None where they do not."""
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        return None if a.shape == b.shape and torch.equal(a, b) else path
+    if type(a) is not type(b):
+        return path
+    if isinstance(a, dict):
+        if a.keys() != b.keys():
+            return f"{path}/{sorted(map(str, a.keys() ^ b.keys()))[0]}"
+        pairs = [(str(key), a[key], b[key]) for key in a]
+    elif isinstance(a, list | tuple):
+        if len(a) != len(b):
+            return f"{path}/{len(a)}:{len(b)}"
+        pairs = [(str(i), x, y) for i, (x, y) in enumerate(zip(a, b))]
+    else:
+        return None if a == b else path
+    return next((found for key, x, y in pairs if (found := difference(x, y, f"{path}/{key}"))), None)
 
 
 def histories(whole: Path, run: Path) -> list[str]:
@@ -160,10 +160,9 @@ def histories(whole: Path, run: Path) -> list[str]:
             step = row.get("trainer/global_step")
             seen.update((step, key, str(value)) for key, value in row.items() if not left_out(key))
         values.append(seen)
-    if set(values[0]) - set(values[1]):
-        found.append(f"wandb lacks {len(set(values[0]) - set(values[1]))}")
-    if set(values[1]) - set(values[0]):
-        found.append(f"wandb adds {len(set(values[1]) - set(values[0]))}")
+    for word, less, more in (("lacks", *values), ("adds", *values[::-1])):
+        if missing := sorted(map(str, set(less) - set(more))):
+            found.append(f"wandb {word} {len(missing)}: {missing[0]}")
     if values[0] != values[1] and not found:
         found.append("wandb repeats")
     return found

@@ -43,7 +43,7 @@ class StepCheckpoint(Checkpoint):
         self.every_n_steps = every_n_steps
         self.monitor = monitor
         self.best: float | None = None
-        self._evaluated = self._tested = False
+        self._evaluated = False
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best value so far."""
@@ -60,7 +60,7 @@ class StepCheckpoint(Checkpoint):
 
     def on_subnets_evaluated(self, trainer: L.Trainer, module: L.LightningModule, rows: list[dict[str, Any]]) -> None:
         """Called after an evaluation; of held-out data a better checkpoint may follow."""
-        self._evaluated, self._tested = rows[0]["split"] == "val", rows[0]["split"] == "test"
+        self._evaluated = rows[0]["split"] == "val"
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -89,7 +89,6 @@ class StepCheckpoint(Checkpoint):
         """Save the finished weights. An interrupted step is not saved: the last whole one is."""
         if trainer.global_step and not trainer.interrupted:
             self._save(trainer)
-            self._tested = False
 
     def _better(self, metrics: Mapping[str, Any]) -> bool:
         """Tell whether the monitored metric is the best one so far, and keep it."""
@@ -106,11 +105,6 @@ class StepCheckpoint(Checkpoint):
             return False
         self.best = value
         return True
-
-    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save that the last evaluation is done, where a resumed run had only that to do."""
-        if self._tested:
-            self._save(trainer)
 
     @staticmethod
     def _log_now(trainer: L.Trainer) -> None:

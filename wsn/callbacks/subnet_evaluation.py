@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning as L
 import torch.distributed as dist
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from wsn.callbacks.common import SupernetCallback, averages, epoch_of, hooks, log_values
@@ -93,10 +94,12 @@ class SubnetEvaluation(SupernetCallback):
             self._test(trainer, self.module_of(pl_module))
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Evaluate on the test split where a run that was killed after its last step still owes that."""
+        """End the training of a run that was killed after its last step, as it would have ended then."""
         if not self.tested and trainer.global_step and not trainer.interrupted:
             self.on_train_start(trainer, pl_module)
-            self._test(trainer, self.module_of(pl_module))
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                if not isinstance(callback, ProgressBar):
+                    callback.on_train_end(trainer, pl_module)
 
     def _test(self, trainer: L.Trainer, module: SupernetModule) -> None:
         rows = self._run(trainer, module, "test")
