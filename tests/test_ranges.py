@@ -12,7 +12,8 @@ from omegaconf import OmegaConf
 from wsn import WsnError
 from wsn.config import compose
 from wsn.config.check import check
-from wsn.config.ranges import RANGES, Range, check_ranges
+from wsn.config.command_line import command_line
+from wsn.config.ranges import FLAGS, RANGES, VERBS, Range, check_ranges
 from wsn.schedule import Phase, RoleLoss
 
 BAD = [
@@ -24,6 +25,7 @@ BAD = [
     "data.random_erasing=5", "evaluation.panel=-1", "backbone.resolution=1", "backbone.resolution=[1,28]",
     "method.phases.full.epochs=0", "method.phases.full.lr_scale=-1", "method.losses.max.labels=-1",
     "callbacks.checkpoint.every_n_steps=0", "trainer.max_epochs=0", "data.batch_size=true", "budget_gmacs=0",
+    "seed=[1,2]", "trainer.limit_train_batches=0", "trainer.limit_train_batches=-3",
     "data=imagefolder data.crop_scale_min=0",
     "data=imagefolder data.crop_pct=1.5",
     "backbone=vit backbone.drop_path_rate=1",
@@ -89,3 +91,69 @@ def test_named_subnets_are_named_without_a_plus():
     cfg = compose(CONF, ["evaluation.named.tiny=smallest", "evaluation.named.middle=null"])
     assert cfg.evaluation.named.tiny == "smallest"
     assert cfg.evaluation.named.middle is None
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("data.flip=maybe", "data.flip must be true or false. Received 'maybe'"),
+        ("channels_last=1", "channels_last must be true or false"),
+        ("tags=abc", "tags must be a list"),
+        ("trust=mylab", "trust must be a list"),
+        ("method.name=''", "method.name must be a text"),
+        ("method.phases=null", "needs phases and losses"),
+        ("method.losses.random.target=nobody", "Allowed: teacher, max, min, random"),
+        ("sampler.shared=[wings]", "there is no dimension 'wings'"),
+        ("resume=''", "resume= has no value"),
+        ("trainer.devices=2", "Add trainer=ddp"),
+    ],
+)
+def test_what_is_no_number_is_refused_too(given, words):
+    with pytest.raises(WsnError, match=words.replace(".", r"\.")):
+        check(changed(given)[1])
+
+
+def test_flags_are_all_that_the_configs_have():
+    """A flag that is in no list would take any value."""
+    found = set()
+    for path in CONF.rglob("*.yaml"):
+        group = path.relative_to(CONF).parts[0].removesuffix(".yaml")
+        if group in ("experiment", "debug", "launcher", "hydra", "evaluate", "search", "export", "hparams_search"):
+            continue
+        text = path.read_text()
+        prefix = "" if group == "train" or "# @package _global_" in text else f"{group}."
+        found |= {f"{prefix}{key}" for key in flags(yaml.safe_load(text))}
+    typed = {key for key in found if key.startswith(("method.phases.", "method.losses.", "trainer.strategy."))}
+    assert found - typed - {"backbone.pretrained"} <= set(FLAGS)  # pretrained may be a path
+
+
+def flags(node, prefix=""):
+    for key, value in node.items() if isinstance(node, dict) else ():
+        if isinstance(value, bool) and not str(key).startswith("_"):
+            yield f"{prefix}{key}"
+        yield from flags(value, f"{prefix}{key}.")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["method=offa"], ["method=offa: there is no such config", "Did you mean method=ofa?"]),
+        (["-m", "method=ofa,bignass", "seed=0"], ["Did you mean method=bignas?"]),
+        (["logger=null"], ["Allowed: csv, mlflow, tensorboard, wandb"]),
+        (["experiment=proving_ground/cn"], ["Did you mean experiment=proving_ground/cnn?"]),
+    ],
+)
+def test_a_config_that_is_not_there_is_one_line(given, words, capsys):
+    with pytest.raises(SystemExit):
+        command_line(given)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert all(word in line for word in words)
+    assert command_line(["debug=null", "experiment=null", "method=ofa"])
+
+
+@pytest.mark.parametrize("key", VERBS)
+def test_options_of_verbs_have_ranges_too(key):
+    cfg = OmegaConf.create({})
+    OmegaConf.update(cfg, key, -1)
+    with pytest.raises(WsnError, match=f"{key} must be a"):
+        check_ranges(cfg, VERBS)

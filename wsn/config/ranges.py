@@ -149,7 +149,7 @@ FLAGS = (
     "channels_last", "data.flip", "data.download", "data.pack", "evaluation.calibrate", "optim.optimizer.nesterov",
     "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.use_distributed_sampler",
     "logger.wandb.offline", "logger.wandb.log_supernet", "method.compensate", "method.teacher_at_start",
-    "backbone.tie_embeddings",
+    "backbone.tie_embeddings", "callbacks.terminal_front.always",
 )  # fmt: skip
 """Keys that are true or false, where a configuration has them."""
 

@@ -27,8 +27,8 @@ def compare(paths: Sequence[str | Path], out: str | Path) -> str:
     Returns:
         the Markdown table.
     """
-    out = place_for(Path(out) / "report.html", "out").parent
     runs, skipped = find_runs(paths)
+    out = place_for(Path(out) / "report.html", "out").parent
     comparison = Comparison(runs, skipped)
     for folder, reason in skipped.items():
         print(f"left out: {folder}: {reason}", file=sys.stderr)
