@@ -1,5 +1,7 @@
 """The CSV log and the result files."""
 
+import io
+
 import pytest
 from rich.console import Console
 
@@ -76,3 +78,19 @@ def test_table(tmp_path):
     assert "largest" in text
     assert "80.00" in text
     assert text.count("★") == 3
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_a_narrow_terminal_has_fewer_columns_and_whole_numbers(width):
+    rows = [
+        {"id": "c4896878c2", "kind": "smallest", "macs": 259728, "params": 106098, "acc": 0.8722, "acc5": 0.9969,
+         "loss": 0.42, "split": "test", "on_front": True},
+        {"id": "5e8cca307e", "kind": "largest", "macs": 1220000, "params": 327000, "acc": 0.8819, "acc5": 0.9977,
+         "loss": 0.394, "split": "test"},
+    ]  # fmt: skip
+    console = Console(width=width, file=io.StringIO())
+    print_results(rows, console, {("c4896878c2", 259728): 0.8767})
+    text = console.file.getvalue()
+    assert "…" not in text
+    assert all(word in text for word in ("c4896878c2", "87.22", "88.19", "0.26", "1.22", "★"))
+    assert ("0.394" in text) == (width > 80)

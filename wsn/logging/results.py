@@ -63,25 +63,40 @@ def print_results(
         console: where to; by default the standard output.
         alone: (id, MACs) → quality of the same subnet trained alone; a column shows it where any is known.
     """
-    table = Table(title=f"Subnets on the {rows[0]['split']} split" if rows else None, box=box.SIMPLE_HEAD)
-    table.add_column("subnet", no_wrap=True)
-    table.add_column("kind", no_wrap=True)
     quality = quality_of(rows)
-    columns = quality.columns
     known = {(r["id"], r["macs"]) for r in rows} & (alone or {}).keys()
-    for column in ("MACs (M)", "params (M)", *(title for title, *_ in columns), *(["alone"] if known else [])):
-        table.add_column(column, justify="right")
-    table.add_column("front", justify="center")
-    for r in sorted(rows, key=lambda r: r["macs"]):
-        own = (alone or {}).get((r["id"], r["macs"]))
-        shown = "" if own is None else f"{quality.scale * own:.{quality.digits + 1}f}"
-        table.add_row(
-            r["id"],
-            r["kind"],
-            f"{r['macs'] / 1e6:.2f}",
-            f"{r['params'] / 1e6:.3f}",
-            *(f"{scale * r[key]:.{digits}f}" for _, key, scale, digits in columns),
-            *([shown] if known else []),
-            "★" if r.get("on_front") else "",
-        )
-    (console or Console()).print(table)
+    ordered = sorted(rows, key=lambda r: r["macs"])
+    columns = {
+        "subnet": [r["id"] for r in ordered],
+        "kind": [r["kind"] for r in ordered],
+        "MACs (M)": [f"{r['macs'] / 1e6:.2f}" for r in ordered],
+        "params (M)": [f"{r['params'] / 1e6:.3f}" for r in ordered],
+        **{title: [f"{scale * r[key]:.{digits}f}" for r in ordered] for title, key, scale, digits in quality.columns},
+    }
+    if known:
+        own = [(alone or {}).get((r["id"], r["macs"])) for r in ordered]
+        columns["alone"] = ["" if v is None else f"{quality.scale * v:.{quality.digits + 1}f}" for v in own]
+    columns["front"] = ["★" if r.get("on_front") else "" for r in ordered]
+    console = console or Console()
+    table = Table(box=box.SIMPLE_HEAD, title=f"Subnets on the {rows[0]['split']} split" if rows else None)
+    for title, cells in _fitting(columns, [title for title, *_ in quality.columns[1:]], console.width).items():
+        justify: Any = {"subnet": "left", "kind": "left", "front": "center"}.get(title, "right")
+        table.add_column(title, justify=justify, min_width=_width(title, cells), overflow="fold")
+    for line in zip(*(columns[c.header] for c in table.columns if isinstance(c.header, str))):
+        table.add_row(*line)
+    console.print(table)
+
+
+def _width(title: str, cells: Sequence[str]) -> int:
+    """Return the characters that a column needs: a title may be on several lines, a value not."""
+    return max(map(len, [*title.split(), *cells]))
+
+
+def _fitting(columns: Mapping[str, list[str]], least: Sequence[str], width: int) -> dict[str, list[str]]:
+    """Return the columns that a terminal has room for: whole numbers in fewer columns, not parts of all."""
+    kept = dict(columns)
+    for title in (*reversed(least), "params (M)", "kind", "alone"):
+        if sum(_width(*column) + 3 for column in kept.items()) + 3 <= width:
+            break
+        kept.pop(title, None)
+    return kept

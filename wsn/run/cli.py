@@ -4,6 +4,7 @@ Nothing heavy is imported here: ``--help`` and mistakes answer before torch is l
 """
 
 import io
+import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -135,6 +136,7 @@ def run_command(name: str, arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # of a locale that does not know ★: ? stands there
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # its first import on a machine lists fonts, and says so
     try:
         if name not in COMMANDS:
             raise WsnError(_unknown(name))
