@@ -174,6 +174,8 @@ def test_damaged_rows_are_set_aside_and_said_and_the_others_kept(kind, tmp_path,
         assert "set aside in evaluations.damaged" in capsys.readouterr().err
         kept = path.read_bytes() if path.exists() else b""
         assert sorted(kept + (tmp_path / "evaluations.damaged").read_bytes()) == sorted(b"".join(damaged))
+    else:
+        assert "is empty" in capsys.readouterr().err
     again.append(ROWS[0])
     assert RowFile(path).rows == [*again.rows]
     assert not capsys.readouterr().err

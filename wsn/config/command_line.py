@@ -75,6 +75,8 @@ def check_groups(arguments: list[str]) -> None:
     Raises:
         WsnError: the choice, what is close to it, and all that there is.
     """
+    if any(a in ("-cd", "-cp", "--config-dir", "--config-path") or a.startswith("hydra.searchpath") for a in arguments):
+        return  # configs of other folders are Hydra's to find
     for argument in arguments:
         group, sign, value = argument.partition("=")
         folders = [folder / group for folder in (CONF, Path(user_configs())) if (folder / group).is_dir()]
