@@ -25,7 +25,7 @@ from pydantic import BaseModel, Field, ValidationError
 from wsn import ElasticPredictor
 
 MAX_BODY = 8_000_000
-"""Bytes of a request: twenty images of 3 x 224 x 224 as text have about this."""
+"""Bytes of a request: five images of 3 x 224 x 224, at ten characters a value, have about this."""
 
 
 class Wish(BaseModel, allow_inf_nan=False):

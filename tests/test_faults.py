@@ -158,22 +158,28 @@ DAMAGES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", DAMAGES)
-def test_damaged_rows_are_set_aside_and_said_and_the_others_kept(kind, tmp_path, capsys):
-    path = tmp_path / "evaluations.csv"
+def write_damaged(path, kind):
+    """Write a table with one kind of damage; return how many of its rows are lost."""
     table = RowFile(path)
     for row in ROWS:
         table.append(row)
-    lines = lines_of(path)
-    damaged, lost = damage(kind, lines)
+    damaged, lost = damage(kind, lines_of(path))
     path.write_bytes(b"".join(damaged))
+    return lost
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_damaged_rows_are_set_aside_and_said_and_the_others_kept(kind, tmp_path, capsys):
+    path = tmp_path / "evaluations.csv"
+    lost = write_damaged(path, kind)
+    damaged = path.read_bytes()
     again = RowFile(path)
     assert len(again.rows) == len(ROWS) - lost
     assert all(row in ROWS for row in again.rows)
     if kind != "nothing left":
         assert "set aside in evaluations.damaged" in capsys.readouterr().err
         kept = path.read_bytes() if path.exists() else b""
-        assert sorted(kept + (tmp_path / "evaluations.damaged").read_bytes()) == sorted(b"".join(damaged))
+        assert sorted(kept + (tmp_path / "evaluations.damaged").read_bytes()) == sorted(damaged)
     else:
         assert "is empty" in capsys.readouterr().err
     again.append(ROWS[0])
@@ -184,11 +190,8 @@ def test_damaged_rows_are_set_aside_and_said_and_the_others_kept(kind, tmp_path,
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_commands_that_only_read_a_damaged_table_leave_rows_out_and_say_so(kind, tmp_path, capsys):
     path = tmp_path / "evaluations.csv"
-    table = RowFile(path)
-    for row in ROWS:
-        table.append(row)
-    lines, lost = damage(kind, lines_of(path))
-    path.write_bytes(b"".join(lines))
+    lost = write_damaged(path, kind)
+    damaged = path.read_bytes()
     if lost == len(ROWS):
         with pytest.raises(WsnError, match="is damaged"):
             read_subnets(path)
@@ -197,7 +200,7 @@ def test_commands_that_only_read_a_damaged_table_leave_rows_out_and_say_so(kind,
     assert len(rows) == len(ROWS) - lost
     assert all(row in ROWS for row in rows)
     assert "damaged lines are left out" in capsys.readouterr().err
-    assert path.read_bytes() == b"".join(lines)
+    assert path.read_bytes() == damaged
 
 
 def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):

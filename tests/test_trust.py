@@ -49,7 +49,7 @@ def test_every_target_of_the_shipped_configs_is_allowed():
 @pytest.mark.parametrize("method", ["ofa", "alphanet", "deps", "slimmable"])
 def test_a_composed_config_is_trusted(method, monkeypatch):
     monkeypatch.setenv("WSN_TRUST", "")
-    cfg = OmegaConf.to_container(compose(CONF, [f"method={method}", "logger=wandb"]), resolve=False)
+    cfg = OmegaConf.to_container(compose(CONF, [f"method={method}", "logger=wandb"]), resolve=True)  # as it is saved
     assert len(set(targets_of(cfg))) > 10
     check_trusted(cfg, "config.yaml")
 
@@ -142,3 +142,25 @@ def test_a_folder_cannot_shadow_timm_or_torch(exported, tmp_path):
     (package / "__init__.py").write_text("raise SystemExit('ran')")
     assert load_module(exported)(torch.ones(1, 2)).shape == (1, 2)
     shutil.rmtree(package)
+
+
+@pytest.mark.parametrize("data", ["${oc.decode:${x}}", "{a: '${oc.create:${x}}'}", "'${x}'", "['${oc.env:HOME}']"])
+def test_a_target_that_an_interpolation_would_make_is_refused(data, monkeypatch, tmp_path):
+    """``oc.decode`` makes a mapping, and so a target, of a text."""
+    monkeypatch.setenv("WSN_TRUST", "")
+    mark = tmp_path / "written"
+    (tmp_path / "config.yaml").write_text(
+        "method: {_target_: wsn.methods.base.Method, name: x}\nbackbone: {name: mobilenet}\npaths: {run_dir: x}\n"
+        f'x: "{{_target_: wsn.files.write_atomically, path: {mark}, text: x}}"\ndata: {data}\n'
+    )
+    with pytest.raises(WsnError, match="saved configs have no interpolations"):
+        read_config(tmp_path)
+
+
+def test_a_users_config_that_names_a_part_of_a_package_trusts_that_part_alone(monkeypatch, tmp_path):
+    monkeypatch.setenv("WSN_TRUST", "")
+    monkeypatch.setenv("WSN_CONF", str(tmp_path))
+    (tmp_path / "mine.yaml").write_text("_target_: torch.optim.Adagrad\n")
+    check_trusted({"_target_": "torch.optim.Adagrad"}, "config.yaml")
+    with pytest.raises(WsnError, match="is no part of wsn"):
+        check_trusted({"_target_": "torch.optim.Adam"}, "config.yaml")

@@ -4,7 +4,13 @@ import errno
 from collections.abc import Iterable
 from typing import Any
 
-_NO_WRITING = {getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EFBIG", "EIO")}
+_NOT_WRITTEN = {getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EFBIG", "EIO")}
+_SAID = (
+    "No space left on device",
+    "PytorchStreamWriter failed",
+    "unexpected pos",
+    "Disk quota exceeded",
+)  # in messages of libraries
 
 
 class WsnError(ValueError):
@@ -12,10 +18,6 @@ class WsnError(ValueError):
 
     The command-line scripts print its text alone, without a stack trace.
     """
-
-
-NO_WRITING = ("No space left on device", "PytorchStreamWriter failed", "unexpected pos", "Disk quota exceeded")
-"""In messages of libraries that could not write a file."""
 
 
 def not_written(error: BaseException, advice: str = "") -> str | None:
@@ -28,9 +30,9 @@ def not_written(error: BaseException, advice: str = "") -> str | None:
     >>> not_written(OSError(28, "No space left on device", "front.png")).partition(";")[0]
     'front.png: No space left on device. Make room, or choose another folder'
     """
-    if isinstance(error, OSError) and error.errno in _NO_WRITING:
+    if isinstance(error, OSError) and error.errno in _NOT_WRITTEN:
         what = f"{error.filename or 'A file'}: {error.strerror}"
-    elif any(text in str(error) for text in NO_WRITING):
+    elif any(text in str(error) for text in _SAID):
         what = str(error).partition("\n")[0]
     else:
         return None

@@ -120,21 +120,34 @@ def read_subnets(path: str | Path) -> list[Row]:
     Raises:
         WsnError: the file is missing, or nothing in it is whole.
     """
+    good, bad = sorted_lines(path)
+    if not good:
+        raise WsnError(f"{path} is damaged: it does not begin with the names of columns. Restore it from a copy")
+    if bad:
+        print(f"{path}: {len(bad)} damaged lines are left out", file=sys.stderr)
+    rows = csv.DictReader(line.decode("utf-8") for line in good)
+    return [{key: value_of(key, text) for key, text in row.items()} for row in rows]
+
+
+def sorted_lines(path: str | Path) -> tuple[list[bytes], list[bytes]]:
+    """Return the lines of a table of subnets, its header first, and those that are no rows of it.
+
+    Raises:
+        WsnError: the file cannot be read.
+    """
     try:
         lines = Path(path).read_bytes().splitlines(keepends=True)
     except OSError as error:
         raise WsnError(f"Cannot read {path}: {error.strerror}") from error
-    columns = fields_of(lines[0]) if lines else None
+    columns = _fields(lines[0]) if lines else None
     if columns is None:
-        raise WsnError(f"{path} is damaged: it does not begin with the names of columns. Restore it from a copy")
-    good = [line for line in lines[1:] if is_row(line, columns)]
-    if len(good) < len(lines) - 1:
-        print(f"{path}: {len(lines) - 1 - len(good)} damaged lines are left out", file=sys.stderr)
-    rows = csv.DictReader((line.decode("utf-8") for line in good), columns)
-    return [{key: value_of(key, text) for key, text in row.items()} for row in rows]
+        return [], lines
+    whole = [i == 0 or _is_row(line, columns) for i, line in enumerate(lines)]
+    good = [line for line, is_whole in zip(lines, whole) if is_whole]
+    return good, [line for line, is_whole in zip(lines, whole) if not is_whole]
 
 
-def fields_of(line: bytes) -> list[str] | None:
+def _fields(line: bytes) -> list[str] | None:
     """Return the fields of a line; None where it is no whole line of text."""
     try:
         text = line.decode("utf-8")
@@ -144,9 +157,9 @@ def fields_of(line: bytes) -> list[str] | None:
     return fields if text.endswith("\n") and "\0" not in text else None
 
 
-def is_row(line: bytes, columns: list[str]) -> bool:
+def _is_row(line: bytes, columns: list[str]) -> bool:
     """Tell whether a line has a value of the right kind for each column, and no header again."""
-    fields = fields_of(line)
+    fields = _fields(line)
     if fields is None or len(fields) != len(columns) or fields == columns:
         return False
     row = {key: value_of(key, text) for key, text in zip(columns, fields)}

@@ -20,6 +20,7 @@ from wsn.samplers.base import Draw, Sampler
 from wsn.schedule import Curve, learning_rate
 from wsn.space import Subnet
 from wsn.supernet import Supernet
+from wsn.supernet.images import not_finite
 
 
 class SupernetModule(L.LightningModule):
@@ -325,8 +326,7 @@ def _seen(inputs: Tensor) -> str:
     """Say of a batch of images what may explain a loss that is not finite."""
     if not inputs.is_floating_point():
         return ""
-    bad = int((~inputs.flatten(1).isfinite()).any(1).sum())
-    if bad:
+    if bad := not_finite(inputs):
         return f"; {bad} of the batch's {len(inputs)} inputs have values that are not finite: look at the data"
     low, high = inputs.min().item(), inputs.max().item()
     return f"; all of the batch's inputs are {low:g}" if low == high else f"; its inputs are from {low:g} to {high:g}"

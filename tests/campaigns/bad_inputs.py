@@ -9,6 +9,7 @@
 
 import argparse
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -27,7 +28,6 @@ from wsn.config.ranges import RANGES  # noqa: E402
 from wsn.files import read_csv, write_csv  # noqa: E402
 
 TABLE = ROOT / "docs" / "data" / "bad_inputs.csv"
-COLUMNS = ("input", "result", "lines", "said")
 RIGHT = ("before torch", "clear")
 LONGEST = 4
 """Lines of a clear error, Hydra's own among them."""
@@ -305,11 +305,6 @@ def ranges() -> list[str]:
     return found
 
 
-def words(line: str) -> list[str]:
-    """Return an input's words, as a shell splits them."""
-    return shlex.split(line)
-
-
 def main() -> None:
     """Try what the table does not have."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -348,26 +343,20 @@ def tried(name: str, line: str, run: Path | None, out: Path) -> dict[str, object
     """Give one input and say what came of it."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
-    given = words(line)
-    if name == "train":
-        early = without_torch("train.py", *given)
-        if early.returncode and "Traceback" not in early.stderr and "None in sys.modules" not in early.stderr:
-            return judged(early, "before torch")
-        keys = {word.partition("=")[0] for word in given}
-        small = [word for word in FAST if word.partition("=")[0] not in keys]
-        small = [] if {"resume"} & keys else small
-        return judged(command("train.py", *given, *small, out=out, check=False, timeout=120), "clear")
+    given = shlex.split(line)
     if name == "run":
         script, *rest = given
-        if script == "latency_table":
-            done = command("wsn/__main__.py", "latency-table", f"run={run}", *rest, out=out, check=False, timeout=120)
-        else:
-            done = command(script, f"run={run}", *rest, out=out, check=False, timeout=120)
-        return judged(done, "clear")
-    early = without_torch("wsn/__main__.py", *given)
+        script, rest = ("wsn/__main__.py", ["latency-table", *rest]) if script == "latency_table" else (script, rest)
+        verb, run_is = rest[: script.endswith("__main__.py")], f"run={run}"
+        return judged(command(script, *verb, run_is, *rest[len(verb) :], out=out, check=False, timeout=120), "clear")
+    script = "train.py" if name == "train" else "wsn/__main__.py"
+    early = without_torch(script, *given)
     if early.returncode and "Traceback" not in early.stderr and "None in sys.modules" not in early.stderr:
         return judged(early, "before torch")
-    return judged(command("wsn/__main__.py", *given, out=out, check=False, timeout=120), "clear")
+    keys = {word.partition("=")[0] for word in given}
+    small = FAST if name == "train" and "resume" not in keys else []
+    small = [word for word in small if word.partition("=")[0] not in keys]
+    return judged(command(script, *given, *small, out=out, check=False, timeout=120), "clear")
 
 
 FAST = [
@@ -388,7 +377,8 @@ def judged(done: object, result: str) -> dict[str, object]:
         result = "nothing said"
     elif len(said) > LONGEST:
         result = "long"
-    return {"result": result, "lines": len(said), "said": " | ".join(said)[-300:]}
+    text = re.sub(rf"{re.escape(tempfile.gettempdir())}/\w+", "OUT", " | ".join(said)).replace(str(ROOT), ".")
+    return {"result": result, "lines": len(said), "said": text[-300:]}
 
 
 def report(rows: list[dict]) -> None:

@@ -127,7 +127,8 @@ def tried(
         result = "as before"
     else:
         result = "as before" if harmless(name) else "silent"
-    return {"fault": name, "result": result, "label": " ".join([*errors, *done.stderr.splitlines()[-1:]])[-200:]}
+    told_text = " ".join([*errors, *done.stderr.splitlines()[-1:]]).replace(str(out), "OUT").replace(str(ROOT), ".")
+    return {"fault": name, "result": result, "label": told_text[-200:]}
 
 
 def harmless(name: str) -> bool:

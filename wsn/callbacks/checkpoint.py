@@ -15,7 +15,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.fabric.utilities.apply_func import convert_tensors_to_scalars
 from lightning.pytorch.callbacks import Checkpoint
 
-from wsn.callbacks.common import logged_step
+from wsn.callbacks.common import logged_rows, logged_step
 from wsn.config.moved import check_format
 from wsn.errors import WsnError, listed
 from wsn.evaluation.quality import DIRECTIONS
@@ -55,7 +55,7 @@ class StepCheckpoint(Checkpoint):
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the last row of metrics.csv: what comes to it later is not of this checkpoint."""
-        rows = next((logger.rows for logger in trainer.loggers if isinstance(logger, CSVLogger)), [])
+        rows = logged_rows(trainer)
         checkpoint["last_row"] = rows[-1] if rows else None
 
     def on_subnets_evaluated(self, trainer: L.Trainer, module: L.LightningModule, rows: list[dict[str, Any]]) -> None:

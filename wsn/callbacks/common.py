@@ -8,6 +8,8 @@ import torch
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 
 from wsn.data.base import DataModule
+from wsn.files import Row
+from wsn.logging.csv import CSVLogger
 from wsn.module import SupernetModule
 
 
@@ -30,9 +32,13 @@ class SupernetCallback(Callback):
 
 
 def hooks(trainer: L.Trainer, name: str) -> list[Callable]:
-    """Return that method of the module and of every callback that has it: how they hear of each other."""
-    listeners = [trainer.lightning_module, *trainer.callbacks]  # type: ignore[attr-defined]
-    return [getattr(c, name) for c in listeners if hasattr(c, name)]
+    """Return that method of every callback that has it: how they hear of each other."""
+    return [getattr(c, name) for c in trainer.callbacks if hasattr(c, name)]  # type: ignore[attr-defined]
+
+
+def logged_rows(trainer: L.Trainer) -> list[Row]:
+    """Return the rows of metrics.csv so far; none without that log."""
+    return next((logger.rows for logger in trainer.loggers if isinstance(logger, CSVLogger)), [])
 
 
 def logged_step(trainer: L.Trainer) -> int:

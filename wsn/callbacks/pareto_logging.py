@@ -8,12 +8,11 @@ import lightning as L
 from omegaconf import DictConfig, OmegaConf
 from scipy.stats import kendalltau
 
-from wsn.callbacks.common import SupernetCallback, log_values
+from wsn.callbacks.common import SupernetCallback, log_values, logged_rows
 from wsn.cost_models.macs import cost
 from wsn.evaluation.pareto import Front
 from wsn.evaluation.quality import quality_of, write_quality
 from wsn.logging import wandb as wandb_log
-from wsn.logging.csv import CSVLogger
 from wsn.logging.results import read_results
 from wsn.logging.wandb import FrontLogger
 from wsn.module import SupernetModule
@@ -60,7 +59,7 @@ class ParetoLogging(SupernetCallback):
             config = wandb_log.run_config(tree, wandb_log.identity_of(self.cfg), derived)  # type: ignore[arg-type]
             logger.experiment.config.update(config, allow_val_change=True)
             wandb_log.define_metrics(logger.experiment, list(self.cfg.evaluation.named), quality)
-            logger.replay(next((log.rows for log in trainer.loggers if isinstance(log, CSVLogger)), []))
+            logger.replay(logged_rows(trainer))
 
     def on_subnets_evaluated(self, trainer: L.Trainer, module: SupernetModule, rows: list[dict[str, Any]]) -> None:
         """Log the hypervolume of these rows, and how far their ranking is that of the evaluation before."""

@@ -158,5 +158,5 @@ class SubnetEvaluation(SupernetCallback):
         text = ", ".join(f"{kind} {quality.text(r)}" for kind, r in named.items())
         rank_zero_info(f"  {split} after {rows[0]['phase']}: {text}")
         log_values(trainer, {f"{split}/{k}/{m}": r[m] for k, r in named.items() for _, m, *_ in quality.columns})
-        for hook in hooks(trainer, "on_subnets_evaluated")[1:]:  # the first is the module's
+        for hook in hooks(trainer, "on_subnets_evaluated"):
             hook(trainer, module, rows)

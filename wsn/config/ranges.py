@@ -121,7 +121,7 @@ RANGES = {
     "trainer.num_nodes": _whole(1),
     "trainer.limit_train_batches": Range(0, open_low=True, null=True),
 }
-"""Key → what it may be, where a configuration has it; ``*`` is any name. Of a list, each entry, however deep."""
+"""Key → what it may be, where a configuration has it; ``*`` is any name. Of a list, each entry (:data:`LISTS`)."""
 VERBS = {
     "panel": _whole(),
     "evaluations": _whole(1),

@@ -9,12 +9,14 @@ object, and a name that merely begins with ``wsn.`` is not.
 import functools
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from wsn.config.make import CONF, to_python, user_configs
+from omegaconf import DictConfig, OmegaConf
+
+from wsn.config.make import CONF, user_configs
 from wsn.config.moved import TARGETS
 from wsn.errors import WsnError
 
@@ -34,16 +36,22 @@ _TARGET = re.compile(r"""_target_["']?\s*:\s*["']?([\w.]+)""")
 def check_trusted(node: Any, where: Any, trusted: Iterable[str] = ()) -> None:
     """Check every ``_target_`` of a config, before any of it is made.
 
+    Saved configs are resolved, so what refers to something else is refused as well: ``${oc.decode:...}`` can make a
+    target of a text.
+
     Args:
-        node: a config that was read from ``where``.
+        node: a config as it was read from ``where``, not resolved.
         where: file, for the message.
         trusted: modules besides those of ``WSN_TRUST``.
 
     Raises:
-        WsnError: a target is neither a part of wsn nor trusted; with what to set.
+        WsnError: a target is neither a part of wsn nor trusted, with what to set; or an interpolation.
     """
+    plain = OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig) else node
+    if found := next(interpolations_of(plain), None):
+        raise WsnError(f"{where} has {found[:80]!r}, and saved configs have no interpolations. Write its value there")
     modules = {*trusted, *trusted_modules()}
-    for target in sorted(set(targets_of(to_python(node)))):
+    for target in sorted(set(targets_of(plain))):
         if not is_named_by(target, modules) and not is_allowed(target):
             module = target.rpartition(".")[0].partition(".")[0] or target
             raise WsnError(
@@ -53,8 +61,9 @@ def check_trusted(node: Any, where: Any, trusted: Iterable[str] = ()) -> None:
 
 
 def trusted_modules() -> set[str]:
-    """Return the modules that the user trusts: those of ``WSN_TRUST``, and of what their own configs name."""
-    named = {target.rpartition(".")[0] for target in _named_in(Path(user_configs()))}
+    """Return the modules that the user trusts: those of ``WSN_TRUST``, and their own that their configs name."""
+    packages = {target.partition(".")[0] for target in _named_in(CONF)}  # of which configs may name a part, not all
+    named = {target.rpartition(".")[0] for target in _user_targets() if target.partition(".")[0] not in packages}
     return {name.strip() for name in (*os.environ.get(TRUST, "").split(","), *named) if name.strip()}
 
 
@@ -65,19 +74,28 @@ def is_named_by(target: str, modules: Iterable[str]) -> bool:
 
 def targets_of(node: Any) -> Iterator[str]:
     """Yield the targets of plain config values, under the names that they have now."""
-    if isinstance(node, Mapping):
-        if "_target_" in node:
-            target = str(node["_target_"])
+    for part in _parts(node):
+        if isinstance(part, Mapping) and "_target_" in part:
+            target = str(part["_target_"])
             yield TARGETS.get(target, target)
-        node = list(node.values())
-    if isinstance(node, Sequence) and not isinstance(node, str):
-        for value in node:
-            yield from targets_of(value)
+
+
+def interpolations_of(node: Any) -> Iterator[str]:
+    """Yield the texts of plain config values that refer to something else."""
+    return (part for part in _parts(node) if isinstance(part, str) and "${" in part)
+
+
+def _parts(node: Any) -> Iterator[Any]:
+    """Yield a node and all that is in it."""
+    yield node
+    inside = node.values() if isinstance(node, Mapping) else node if isinstance(node, list | tuple) else ()
+    for value in inside:
+        yield from _parts(value)
 
 
 def is_allowed(target: str) -> bool:
-    """Tell whether a target is an object of the shipped configs, or a subclass of wsn's bases."""
-    if target in _named_in(CONF):
+    """Tell whether a target is an object of the shipped or the user's configs, or a subclass of wsn's bases."""
+    if target in _named_in(CONF) or target in _user_targets():
         return True
     if not target.startswith("wsn."):  # looking at it would import it
         return False
@@ -87,6 +105,10 @@ def is_allowed(target: str) -> bool:
         if home == "wsn" and any(isinstance(base, type) and issubclass(found, base) for base in map(_resolved, BASES)):
             return True
     return found is not None and any(found is _resolved(name) for name in _named_in(CONF) if name.startswith("wsn."))
+
+
+def _user_targets() -> frozenset[str]:
+    return _named_in(Path(user_configs()))
 
 
 @functools.lru_cache

@@ -18,7 +18,7 @@ from wsn.evaluation.metrics import SubnetMetrics
 from wsn.files import read_csv
 from wsn.space import SearchSpace, Subnet
 from wsn.supernet import Supernet
-from wsn.supernet.images import at_resolution
+from wsn.supernet.images import at_resolution, not_finite
 from wsn.supernet.leaves import set_dropout
 from wsn.supernet.precision import full_precision
 from wsn.supernet.prefix import SharedPrefixes, prefix_order
@@ -186,7 +186,7 @@ def measure(
         panel = _Panel(net, views, subnets)
         bad = seen = 0
         for inputs, labels in loader:
-            bad, seen = bad + _not_finite(inputs), seen + len(inputs)
+            bad, seen = bad + not_finite(inputs), seen + len(inputs)
             labels = labels.to(like.device)
             for i, logits in panel.logits_of(_placed(inputs, like, mode)):
                 metrics[i].update(full_precision(logits), labels)
@@ -196,13 +196,6 @@ def measure(
     if bad:
         rank_zero_warn(f"{bad} of the {seen} inputs evaluated have values that are not finite; their loss is nan")
     return [metric.results() for metric in metrics]
-
-
-def _not_finite(inputs: Tensor) -> int:
-    """Return how many inputs of a batch have a value that is not finite; a sum tells whether to look."""
-    if not inputs.is_floating_point() or bool(inputs.sum().isfinite()):
-        return 0
-    return int((~inputs.flatten(1).isfinite()).any(1).sum())
 
 
 def calibrated_views(

@@ -41,8 +41,10 @@ class Command:
     word: str | None = None
 
 
+_TRUST = Option("modules of yours that the run's config may name, docs/security.md", None, list, example="mylab")
 _TABLE = {
     "run": Option("run folder; its supernet is measured", REQUIRED, example="outputs/train/..."),
+    "trust": _TRUST,
     "device": Option("what is measured", "cpu", allowed=("cpu", "cuda"), example="cuda"),
     "runtime": Option("what runs the blocks", "eager", allowed=("eager", "compile", "onnxruntime"), example="compile"),
     "threads": Option("of the CPU", 1, int, example="1"),
@@ -59,6 +61,7 @@ _TABLE = {
 }
 _LM_EVAL = {
     "run": Option("run folder, or a language model as backbone.model_dir", REQUIRED, example="outputs/train/..."),
+    "trust": _TRUST,
     "tasks": Option("names of lm-eval's tasks", REQUIRED, list, example="[arc_easy,hellaswag]"),
     "subnet": Option(
         "as of wsn evaluate; null: the front of a run, the largest of a model", None, object, example="largest"
@@ -151,6 +154,10 @@ def run_command(name: str, arguments: Sequence[str]) -> int:
             print(f"For example: wsn {name} {command.example}")
             return 0
         options = read_options(command.options, arguments, command.word)
+        if trust := options.pop("trust", None):
+            from wsn.config.trust import trusting
+
+            trusting(trust)
         module, _, function = command.function.partition(":")
         getattr(import_module(module), function)(**options)
     except Exception as error:

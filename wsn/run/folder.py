@@ -110,7 +110,7 @@ def read_config(folder: str | Path, trust: Sequence[str] = ()) -> DictConfig:
         raise WsnError(f"{path} is damaged: it is not the config of a run. Restore it from a copy")
     check_format(cfg, path)
     cfg = migrate(cfg)
-    check_trusted(OmegaConf.to_container(cfg, resolve=False), path, trust)
+    check_trusted(cfg, path, trust)
     read_quality(folder)
     old = OmegaConf.select(cfg, "paths.run_dir")
     return cfg if old is None else OmegaConf.create(_moved(OmegaConf.to_container(cfg), str(old), str(folder)))

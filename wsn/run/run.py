@@ -165,16 +165,12 @@ class Run:
     def _options(self, verb: str, choices: list[str], options: Mapping[str, Any]) -> DictConfig:
         """Return the config of a verb."""
         cfg = compose(CONF, choices, verb)
-        folder, checkpoint, data, trust = self.opened_by
+        folder, checkpoint, data, _ = self.opened_by
         unknown = [name for name in options if name not in cfg.keys()]  # noqa: SIM118  a missing value is not "in"
         if unknown:
             raise WsnError(f"{verb} has no option {unknown[0]!r}; it has {listed(k for k in cfg if k != 'run')}")
         try:
-            return OmegaConf.merge(
-                cfg,
-                {"run": folder, "checkpoint": checkpoint, "data": data or None, "trust": list(trust)},
-                dict(options),
-            )  # type: ignore[return-value]
+            return OmegaConf.merge(cfg, {"run": folder, "checkpoint": checkpoint, "data": data or None}, dict(options))  # type: ignore[return-value]
         except OmegaConfBaseException as error:
             raise WsnError(f"{verb}: {error.msg}" if hasattr(error, "msg") else f"{verb}: {error}") from error
 
@@ -191,4 +187,4 @@ def open_run(
 
 def run_of(cfg: DictConfig) -> Run:
     """Return the run that the config of a verb names."""
-    return Run(cfg.run, cfg.checkpoint, cfg.data, cfg.trust)
+    return Run(cfg.run, cfg.checkpoint, cfg.data)

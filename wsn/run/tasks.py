@@ -37,8 +37,7 @@ def checked_train(cfg: DictConfig) -> dict[str, float]:
 
 def evaluate(cfg: DictConfig) -> None:
     """Look at the run folder at once, then evaluate."""
-    read_config(cfg.run)
-    check_ranges(cfg, VERBS)
+    _check_run(cfg)
     from wsn.run.evaluate import evaluate_run
 
     evaluate_run(cfg)
@@ -46,8 +45,7 @@ def evaluate(cfg: DictConfig) -> None:
 
 def search(cfg: DictConfig) -> None:
     """Look at the run folder and the constraints at once, then search."""
-    read_config(cfg.run)
-    check_ranges(cfg, VERBS)
+    _check_run(cfg)
     Constraint.parse_all(cfg.constraints)
     if cfg.name is not None and not re.fullmatch(r"\w[\w.@<=-]*", cfg.name):
         raise WsnError(f"name={cfg.name}: the name of a folder, of letters, digits, - and _. Set e.g. name=first")
@@ -58,14 +56,19 @@ def search(cfg: DictConfig) -> None:
 
 def export(cfg: DictConfig) -> None:
     """Look at the run folder and the subnet at once, then export."""
-    read_config(cfg.run)
-    check_ranges(cfg, VERBS)
+    _check_run(cfg)
     check_spec(cfg.subnet)
     if cfg.search_name is not None:
         known_rows(cfg.run, cfg.search_name)
     from wsn.run.export import export_run
 
     export_run(cfg)
+
+
+def _check_run(cfg: DictConfig) -> None:
+    """Check the run folder of a verb, and its numbers."""
+    read_config(cfg.run)
+    check_ranges(cfg, VERBS)
 
 
 TASKS: dict[str, Callable[[DictConfig], Any]] = {

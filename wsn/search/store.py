@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from wsn.errors import WsnError
-from wsn.files import Row, fields_of, is_row, read_csv, replacing
+from wsn.files import Row, read_csv, replacing, sorted_lines
 
 
 class RowFile:
@@ -46,18 +46,11 @@ class RowFile:
 
     def _mend(self) -> None:
         """Set aside the lines that are no rows of this table, and say so; the others stay as they are."""
-        try:
-            lines = self.path.read_bytes().splitlines(keepends=True)
-        except OSError as error:
-            raise WsnError(f"Cannot read {self.path}: {error.strerror}") from error
-        if not lines:
+        good, bad = sorted_lines(self.path)
+        if not good and not bad:
             print(f"{self.path} is empty: what it had is measured again", file=sys.stderr)
-        columns = fields_of(lines[0]) if lines else None
-        whole = [columns is not None and (i == 0 or is_row(line, columns)) for i, line in enumerate(lines)]
-        if all(whole):
+        if not bad:
             return
-        good = [line for line, is_whole in zip(lines, whole) if is_whole]
-        bad = [line for line, is_whole in zip(lines, whole) if not is_whole]
         aside = self.path.with_suffix(".damaged")
         try:
             with open(aside, "ab") as file:

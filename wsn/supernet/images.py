@@ -13,3 +13,10 @@ def at_resolution(images: Tensor, subnet: Subnet) -> Tensor:
         return images
     size = (int(resolution), int(resolution))
     return F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)
+
+
+def not_finite(inputs: Tensor) -> int:
+    """Return how many inputs (B, ...) have a value that is not finite; a sum tells whether to look. Tokens: none."""
+    if not inputs.is_floating_point() or bool(inputs.sum().isfinite()):
+        return 0
+    return int((~inputs.flatten(1).isfinite()).any(1).sum())
